@@ -1,0 +1,81 @@
+//! The one HTTP request of this room: a key set, over TLS, bounded in time and size. Knows no key.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use url::Url;
+
+/// Longest key set document that is read, in bytes; Cognito's has about 1,000.
+const DOCUMENT_BYTES: usize = 64 * 1024;
+
+/// Time for the whole fetch, TLS handshake included.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A future that is boxed because it stands behind a trait object.
+pub type Fetching<'a> = Pin<Box<dyn Future<Output = Result<Bytes, String>> + Send + 'a>>;
+
+/// Brings the document at a URL; a trait so that tests can bring it without a network.
+pub trait FetchKeys: Send + Sync {
+    /// The document's bytes, or what went wrong, for the log.
+    fn fetch<'a>(&'a self, url: &'a Url) -> Fetching<'a>;
+}
+
+/// Fetches with hyper and rustls. Follows no redirect and heeds no proxy variable: a key set comes from where the
+/// configuration says and from nowhere else.
+pub struct HttpsFetcher(Client<HttpsConnector<HttpConnector>, Empty<Bytes>>);
+
+impl HttpsFetcher {
+    /// A fetcher that trusts the system's certificate authorities.
+    ///
+    /// # Errors
+    /// When the system's certificate store cannot be read.
+    pub fn new() -> std::io::Result<Self> {
+        let connector =
+            HttpsConnectorBuilder::new().with_native_roots()?.https_or_http().enable_http1().build();
+        Ok(Self(Client::builder(TokioExecutor::new()).build(connector)))
+    }
+
+    async fn get(&self, url: &Url) -> Result<Bytes, String> {
+        let uri: Uri = url.as_str().parse().map_err(|_| "the address is not a URI".to_owned())?;
+        let request = Request::get(uri)
+            .header("accept", "application/json")
+            .header("user-agent", concat!("cupbearer/", env!("CARGO_PKG_VERSION")))
+            .body(Empty::new())
+            .map_err(|error| error.to_string())?;
+        let response = self.0.request(request).await.map_err(|error| chain(&error))?;
+        if response.status() != StatusCode::OK {
+            return Err(format!("the server answered {}", response.status().as_u16()));
+        }
+        let body = Limited::new(response.into_body(), DOCUMENT_BYTES).collect().await;
+        Ok(body.map_err(|error| chain(&*error))?.to_bytes())
+    }
+}
+
+impl FetchKeys for HttpsFetcher {
+    fn fetch<'a>(&'a self, url: &'a Url) -> Fetching<'a> {
+        Box::pin(async move {
+            let fetching = tokio::time::timeout(FETCH_TIMEOUT, self.get(url));
+            fetching.await.unwrap_or_else(|_| Err("no whole answer within 3 s".to_owned()))
+        })
+    }
+}
+
+/// An error with its sources: hyper's own text alone says little.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}

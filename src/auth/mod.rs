@@ -1,0 +1,207 @@
+//! Token in, [`Caller`] out. Knows no role, no AWS API and no door.
+//!
+//! A token is judged by [`token`] (form), [`claims`] (content) and the key set of the user pool that its issuer names
+//! ([`keys`]). A verdict is remembered by the digest of the whole token ([`verdicts`]), so that a hit costs a hash.
+
+mod claims;
+mod fetch;
+mod fingerprint;
+mod jwks;
+mod keys;
+mod token;
+mod verdicts;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use url::Url;
+
+use crate::clock::Clock;
+use crate::error::{Error, Kind};
+use crate::metrics::{Metrics, Verification};
+use crate::model::{Caller, Digest};
+use crate::secret::CupToken;
+
+pub use fetch::{FetchKeys, HttpsFetcher};
+pub use keys::Keeper;
+
+use keys::{KeySet, Lookup};
+use verdicts::{Verdict, Verdicts};
+
+/// Which tokens are taken.
+pub struct Config {
+    /// The user pools whose users may ask.
+    pub user_pools: Vec<UserPool>,
+    /// Longest token that is looked at, in bytes.
+    pub token_bytes: usize,
+    /// How many verdicts are remembered.
+    pub verdicts: NonZeroUsize,
+}
+
+/// One Cognito user pool.
+#[derive(Clone, Debug)]
+pub struct UserPool {
+    /// Its id: `REGION_NAME`.
+    pub id: Arc<str>,
+    /// The app clients whose tokens are taken: the allowed values of `aud`.
+    pub client_ids: Vec<Arc<str>>,
+    /// The allowed values of `iss`.
+    pub issuers: Vec<Arc<str>>,
+    /// Where the pool publishes its keys.
+    pub jwks_url: Url,
+}
+
+/// Verifies tokens against the key sets of the configured user pools.
+pub struct Verifier {
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    token_bytes: usize,
+    pools: HashMap<Arc<str>, Arc<Pool>>,
+    verdicts: Verdicts,
+}
+
+/// A user pool with its keys as they are now.
+struct Pool {
+    config: UserPool,
+    keys: KeySet,
+}
+
+/// Why a token was not taken: the metric's label, and a sentence for the log that holds nothing of the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rejection {
+    pub(crate) result: Verification,
+    pub(crate) cause: &'static str,
+}
+
+impl Verifier {
+    /// A verifier and, for each user pool, the [`Keeper`] that has to run for it to get any keys.
+    pub fn new(
+        config: Config,
+        fetcher: &Arc<dyn FetchKeys>,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> (Self, Vec<Keeper>) {
+        let mut pools = HashMap::new();
+        let mut keepers = Vec::new();
+        for pool in config.user_pools {
+            let (keys, keeper) =
+                KeySet::new(pool.jwks_url.clone(), Arc::clone(fetcher), clock.clone(), Arc::clone(&metrics));
+            keepers.push(keeper);
+            let issuers = pool.issuers.clone();
+            let pool = Arc::new(Pool { config: pool, keys });
+            pools.extend(issuers.into_iter().map(|issuer| (issuer, Arc::clone(&pool))));
+        }
+        let verdicts = Verdicts::new(config.verdicts);
+        (Self { clock, metrics, token_bytes: config.token_bytes, pools, verdicts }, keepers)
+    }
+
+    /// Judges `token`, now and every time: a verdict is remembered, its expiry is checked again.
+    ///
+    /// Waits for a fetch of the key set when the token names a key that is not in it, for 3 s at most.
+    ///
+    /// # Errors
+    /// [`Kind::Unauthorized`] for a token that is not to be trusted, [`Kind::RequestTooLarge`] for one over the size
+    /// cap, [`Kind::KeysUnavailable`] when its key is unknown and the key set cannot be fetched.
+    pub async fn verify(&self, token: &CupToken) -> Result<Arc<Caller>, Error> {
+        let text = token.expose_secret();
+        if text.len() > self.token_bytes {
+            self.metrics.verified(Verification::TooLarge);
+            return Err(Error::new(Kind::RequestTooLarge, "the token is longer than limits.token_bytes"));
+        }
+        let digest = sha256(text.as_bytes());
+        if let Some(caller) = self.remembered(&digest) {
+            self.metrics.verified(Verification::Cached);
+            return Ok(caller);
+        }
+        match self.judge(text).await {
+            Ok(verdict) => {
+                self.metrics.verified(Verification::Ok);
+                let caller = Arc::clone(&verdict.caller);
+                self.verdicts.keep(digest, verdict, self.clock.now());
+                Ok(caller)
+            }
+            Err(fault) => Err(self.refuse(fault)),
+        }
+    }
+
+    /// The issuers whose key sets have never been fetched.
+    pub fn waiting_for(&self) -> Vec<Arc<str>> {
+        let mut waiting: Vec<_> = self
+            .pools
+            .values()
+            .filter(|pool| !pool.keys.current().is_fetched())
+            .filter_map(|pool| pool.config.issuers.first().cloned())
+            .collect();
+        waiting.sort();
+        waiting.dedup();
+        waiting
+    }
+
+    /// Sets the gauges that are read rather than counted.
+    pub fn observe(&self) {
+        let oldest = self.pools.values().map(|pool| pool.keys.current().fetched_at_seconds()).min();
+        self.metrics.jwks_last_success.set(i64::try_from(oldest.unwrap_or(0)).unwrap_or(i64::MAX));
+    }
+
+    fn remembered(&self, digest: &Digest) -> Option<Arc<Caller>> {
+        let verdict = self.verdicts.get(digest)?;
+        let pool = self.pools.get(&verdict.caller.issuer)?;
+        let current = pool.keys.current().generation() == verdict.generation;
+        (current && !verdict.caller.expires.passed(self.clock.now())).then_some(verdict.caller)
+    }
+
+    async fn judge(&self, text: &str) -> Result<Verdict, Fault> {
+        let parts = token::split(text)?;
+        let issuer = claims::issuer(&parts.claims)?;
+        let (issuer, pool) = self.pools.get_key_value(issuer).ok_or(Rejection::ISSUER)?;
+        let found = pool.keys.find(&parts.kid).await;
+        let (key, generation) = match found {
+            Lookup::Found { key, generation } => (key, generation),
+            Lookup::Unknown => return Err(Rejection::UNKNOWN_KEY.into()),
+            Lookup::Unavailable => return Err(Fault::KeysUnavailable),
+        };
+        token::verify_signature(&parts, &key)?;
+        let caller = claims::judge(parts.claims, issuer, &pool.config, self.clock.now())?;
+        Ok(Verdict { caller: Arc::new(caller), generation })
+    }
+
+    fn refuse(&self, fault: Fault) -> Error {
+        match fault {
+            Fault::Rejected(rejection) => {
+                self.metrics.verified(rejection.result);
+                Error::new(Kind::Unauthorized, rejection.cause)
+            }
+            Fault::KeysUnavailable => {
+                self.metrics.verified(Verification::UnknownKey);
+                Error::new(
+                    Kind::KeysUnavailable,
+                    "the token's key is not known and the user pool's key set cannot be fetched: check jwks_url",
+                )
+            }
+        }
+    }
+}
+
+/// Why [`Verifier::judge`] came to no verdict.
+enum Fault {
+    Rejected(Rejection),
+    KeysUnavailable,
+}
+
+impl From<Rejection> for Fault {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}
+
+pub(crate) fn sha256(bytes: &[u8]) -> Digest {
+    let digest = digest::digest(&digest::SHA256, bytes);
+    let mut array = [0; 32];
+    array.copy_from_slice(digest.as_ref());
+    array
+}

@@ -1,0 +1,101 @@
+//! Verdicts by the digest of the whole token: read without a lock, bounded. Knows no rule.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use papaya::HashMap;
+
+use crate::clock::Moment;
+use crate::model::{Caller, Digest};
+
+/// A token that was found good.
+#[derive(Clone)]
+pub(super) struct Verdict {
+    pub(super) caller: Arc<Caller>,
+    /// The key set's generation that it was verified with.
+    pub(super) generation: u64,
+}
+
+/// Remembered verdicts, at most `capacity` of them.
+pub(super) struct Verdicts {
+    by_token: HashMap<Digest, Verdict>,
+    capacity: usize,
+    /// Kept by us, since the map's own count walks it.
+    held: AtomicUsize,
+}
+
+impl Verdicts {
+    pub(super) fn new(capacity: NonZeroUsize) -> Self {
+        Self { by_token: HashMap::new(), capacity: capacity.get(), held: AtomicUsize::new(0) }
+    }
+
+    pub(super) fn get(&self, token: &Digest) -> Option<Verdict> {
+        self.by_token.pin().get(token).cloned()
+    }
+
+    /// Remembers `verdict`, after making room where there is none.
+    pub(super) fn keep(&self, token: Digest, verdict: Verdict, now: Moment) {
+        if self.held.load(Ordering::Relaxed) >= self.capacity {
+            self.make_room(now);
+        }
+        if self.by_token.pin().insert(token, verdict).is_none() {
+            self.held.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Drops what has expired and, should that be too little, a sixteenth of the rest: the digests are uniform, so
+    /// the first ones of the map are a fair sample. A dropped verdict costs its bearer one more verification.
+    fn make_room(&self, now: Moment) {
+        let map = self.by_token.pin();
+        let spare = (self.capacity / 16).max(1);
+        let expired: Vec<Digest> =
+            map.iter().filter(|(_, old)| old.caller.expires.passed(now)).map(|(token, _)| *token).collect();
+        let mut dropped = expired.iter().filter(|token| map.remove(*token).is_some()).count();
+        if dropped < spare {
+            let more: Vec<Digest> = map.keys().take(spare - dropped).copied().collect();
+            dropped += more.iter().filter(|token| map.remove(*token).is_some()).count();
+        }
+        self.held.fetch_sub(dropped, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::clock::Expiry;
+
+    fn verdict(now: Moment, seconds: u64) -> Verdict {
+        let caller = Caller {
+            user_pool: "pool".into(),
+            issuer: "issuer".into(),
+            subject: "sub".into(),
+            client_id: "client".into(),
+            claims: serde_json::Map::new(),
+            fingerprint: [0; 32],
+            expires: Expiry::at(now.wall + Duration::from_secs(seconds), now),
+        };
+        Verdict { caller: Arc::new(caller), generation: 0 }
+    }
+
+    fn digest(number: u32) -> Digest {
+        crate::auth::sha256(&number.to_be_bytes())
+    }
+
+    #[test]
+    fn never_more_than_the_capacity_and_the_expired_go_first() {
+        let start = Moment { wall: SystemTime::UNIX_EPOCH, boot: Duration::from_secs(1) };
+        let later = Moment { wall: start.wall + Duration::from_secs(11), boot: Duration::from_secs(12) };
+        let verdicts = Verdicts::new(NonZeroUsize::new(64).unwrap());
+        (0..32).for_each(|n| verdicts.keep(digest(n), verdict(start, 10), start));
+        (32..64).for_each(|n| verdicts.keep(digest(n), verdict(start, 100), start));
+        verdicts.keep(digest(64), verdict(later, 100), later);
+        assert_eq!(verdicts.by_token.pin().len(), 33, "the 32 expired ones are gone, nobody else");
+        (100..10_000).for_each(|n| verdicts.keep(digest(n), verdict(later, 100), later));
+        assert!(verdicts.by_token.pin().len() <= 64);
+        assert_eq!(verdicts.by_token.pin().len(), verdicts.held.load(Ordering::Relaxed));
+        assert!(verdicts.get(&digest(9_999)).is_some(), "the newest is there");
+    }
+}

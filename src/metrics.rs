@@ -1,0 +1,242 @@
+//! Every metric: its name, its help and its labels. Handles are passed in, never global; labels are enums, so that no
+//! user, token, role or path can become a series.
+
+use std::time::Duration;
+
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
+    Registry, TextEncoder,
+};
+
+/// Declares an enum whose variants are label values.
+macro_rules! labels {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[allow(missing_docs, reason = "each variant is named as its label")]
+        pub enum $name { $($variant),+ }
+
+        impl $name {
+            /// Every value, so that its series exist from the start.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The value of the label.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+    };
+}
+
+labels!(
+    /// Where a request came in.
+    Listener { Http = "http", Grpc = "grpc", Admin = "admin" }
+);
+labels!(
+    /// How a request ended.
+    Outcome {
+        Ok = "ok", NearExpiry = "near_expiry", Unauthorized = "unauthorized", Forbidden = "forbidden",
+        NotFound = "not_found", Invalid = "invalid", Limited = "limited", Unavailable = "unavailable",
+        Error = "error",
+    }
+);
+labels!(
+    /// Calls to AWS, by AWS's own names, and fetches of key sets.
+    Operation { GetId = "GetId", GetCredentialsForIdentity = "GetCredentialsForIdentity", Jwks = "jwks" }
+);
+labels!(
+    /// How a call to AWS, a refresh or a fetch ended.
+    Result { Ok = "ok", Denied = "denied", Throttled = "throttled", Unavailable = "unavailable", Invalid = "invalid" }
+);
+labels!(
+    /// What the verifier found.
+    Verification {
+        Ok = "ok", Cached = "cached", Malformed = "malformed", Algorithm = "algorithm",
+        UnknownKey = "unknown_key", Signature = "signature", Expired = "expired", Issuer = "issuer",
+        Audience = "audience", TokenUse = "token_use", TooLarge = "too_large",
+    }
+);
+labels!(
+    /// Whether a lookup found live credentials.
+    Lookup { Hit = "hit", Miss = "miss" }
+);
+
+/// The handles. One value per process, or per test.
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    request_duration: HistogramVec,
+    lookups: IntCounterVec,
+    /// Replies with less left than `min_remaining_seconds`.
+    pub near_expiry_served: IntCounter,
+    upstream_requests: IntCounterVec,
+    upstream_duration: HistogramVec,
+    /// Exchanges and fetches under way.
+    pub upstream_in_flight: IntGauge,
+    refreshes: IntCounterVec,
+    refresh_lag: Histogram,
+    /// Entries that hold credentials.
+    pub entries: IntGauge,
+    /// What the entry with the least time left has left.
+    pub min_remaining: Gauge,
+    verifications: IntCounterVec,
+    jwks_fetches: IntCounterVec,
+    /// When the key set that is longest without a fetch was fetched.
+    pub jwks_last_success: IntGauge,
+    /// Panics caught in tasks.
+    pub panics: IntCounter,
+    /// Replies of AWS for another identity than the one asked for.
+    pub identity_mismatch: IntCounter,
+}
+
+const REQUEST_BUCKETS: &[f64] =
+    &[0.000_05, 0.000_1, 0.000_25, 0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 0.9, 1.0, 2.5, 5.0];
+const UPSTREAM_BUCKETS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+const LAG_BUCKETS: &[f64] = &[0.01, 0.1, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0];
+
+impl Metrics {
+    /// Registers everything on a registry of its own.
+    ///
+    /// # Errors
+    /// When two metrics have one name, which only a change of this file can bring about.
+    pub fn new(version: &str) -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let make = Maker(&registry);
+        let metrics = Self {
+            requests: make.counters("requests_total", "Requests answered, by listener and outcome.", &["listener", "outcome"])?,
+            request_duration: make.histograms("request_duration_seconds", "Time to answer a request.", "listener", REQUEST_BUCKETS)?,
+            lookups: make.counters("cache_lookups_total", "Lookups of verified questions in the cache.", &["result"])?,
+            near_expiry_served: make.counter("near_expiry_served_total", "Replies with less left than min_remaining_seconds.")?,
+            upstream_requests: make.counters("upstream_requests_total", "Calls to AWS, by operation and outcome.", &["operation", "outcome"])?,
+            upstream_duration: make.histograms("upstream_request_duration_seconds", "Time that a call to AWS took.", "operation", UPSTREAM_BUCKETS)?,
+            upstream_in_flight: make.gauge("upstream_in_flight", "Calls to AWS under way.")?,
+            refreshes: make.counters("refreshes_total", "Exchanges of a token for credentials, first ones included.", &["result"])?,
+            refresh_lag: make.histogram("refresh_lag_seconds", "How long after its due time an exchange began.", LAG_BUCKETS)?,
+            entries: make.gauge("entries", "Cache entries that hold credentials.")?,
+            min_remaining: make.float_gauge("min_remaining_seconds", "Least time left of all held credentials; 0 when none are held.")?,
+            verifications: make.counters("token_verifications_total", "Tokens judged, by result.", &["result"])?,
+            jwks_fetches: make.counters("jwks_fetches_total", "Fetches of key sets, by result.", &["result"])?,
+            jwks_last_success: make.gauge("jwks_last_success_timestamp_seconds", "When the key set that waits longest was last fetched.")?,
+            panics: make.counter("panics_total", "Panics caught in tasks.")?,
+            identity_mismatch: make.counter("identity_mismatch_total", "Replies for another identity than was asked for; never stored.")?,
+            registry,
+        };
+        metrics.announce(version)?;
+        Ok(metrics)
+    }
+
+    /// Counts one answered request.
+    pub fn answered(&self, listener: Listener, outcome: Outcome, took: Duration) {
+        self.requests.with_label_values(&[listener.as_str(), outcome.as_str()]).inc();
+        self.request_duration.with_label_values(&[listener.as_str()]).observe(took.as_secs_f64());
+    }
+
+    /// Counts one lookup.
+    pub fn looked_up(&self, lookup: Lookup) {
+        self.lookups.with_label_values(&[lookup.as_str()]).inc();
+    }
+
+    /// Counts one call to AWS.
+    pub fn called(&self, operation: Operation, result: Result, took: Duration) {
+        self.upstream_requests.with_label_values(&[operation.as_str(), result.as_str()]).inc();
+        self.upstream_duration.with_label_values(&[operation.as_str()]).observe(took.as_secs_f64());
+    }
+
+    /// Counts one finished exchange.
+    pub fn refreshed(&self, result: Result) {
+        self.refreshes.with_label_values(&[result.as_str()]).inc();
+    }
+
+    /// Notes how late an exchange began.
+    pub fn lagged(&self, lag: Duration) {
+        self.refresh_lag.observe(lag.as_secs_f64());
+    }
+
+    /// Counts one verdict on a token.
+    pub fn verified(&self, verification: Verification) {
+        self.verifications.with_label_values(&[verification.as_str()]).inc();
+    }
+
+    /// Counts one fetch of a key set.
+    pub fn fetched_keys(&self, result: Result) {
+        self.jwks_fetches.with_label_values(&[result.as_str()]).inc();
+    }
+
+    /// Everything in Prometheus's text format 0.0.4.
+    ///
+    /// # Errors
+    /// When a metric cannot be encoded.
+    pub fn render(&self) -> prometheus::Result<String> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// Makes the constant series, and those that should show 0 before their first event.
+    fn announce(&self, version: &str) -> prometheus::Result<()> {
+        let build = Opts::new("cupbearer_build_info", "Always 1; the version is in the label.").const_label("version", version);
+        let build = IntGauge::with_opts(build)?;
+        build.set(1);
+        self.registry.register(Box::new(build))?;
+        self.registry.register(Box::new(ProcessCollector::for_self()))?;
+        for listener in Listener::ALL {
+            for outcome in Outcome::ALL {
+                self.requests.with_label_values(&[listener.as_str(), outcome.as_str()]);
+            }
+        }
+        Lookup::ALL.iter().for_each(|value| drop(self.lookups.with_label_values(&[value.as_str()])));
+        Verification::ALL.iter().for_each(|value| drop(self.verifications.with_label_values(&[value.as_str()])));
+        for result in Result::ALL {
+            self.refreshes.with_label_values(&[result.as_str()]);
+            self.jwks_fetches.with_label_values(&[result.as_str()]);
+        }
+        Ok(())
+    }
+}
+
+/// Makes metrics of one registry, all under the program's prefix.
+struct Maker<'a>(&'a Registry);
+
+impl Maker<'_> {
+    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+        self.keep(IntCounter::with_opts(opts(name, help))?)
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+        self.keep(IntCounterVec::new(opts(name, help), labels)?)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        self.keep(IntGauge::with_opts(opts(name, help))?)
+    }
+
+    fn float_gauge(&self, name: &str, help: &str) -> prometheus::Result<Gauge> {
+        self.keep(Gauge::with_opts(opts(name, help))?)
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {
+        let opts = HistogramOpts::from(opts(name, help)).buckets(buckets.to_vec());
+        self.keep(Histogram::with_opts(opts)?)
+    }
+
+    fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+        buckets: &[f64],
+    ) -> prometheus::Result<HistogramVec> {
+        let opts = HistogramOpts::from(opts(name, help)).buckets(buckets.to_vec());
+        self.keep(HistogramVec::new(opts, &[label])?)
+    }
+
+    fn keep<C: prometheus::core::Collector + Clone + 'static>(&self, metric: C) -> prometheus::Result<C> {
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+}
+
+fn opts(name: &str, help: &str) -> Opts {
+    Opts::new(format!("cupbearer_{name}"), help)
+}
