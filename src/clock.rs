@@ -96,10 +96,7 @@ impl Simulated {
         let elapsed = self.started.elapsed();
         let wall = shift(self.wall_step_ms.load(Ordering::Relaxed));
         let boot = shift(self.boot_step_ms.load(Ordering::Relaxed));
-        Moment {
-            wall: self.epoch + elapsed + wall.0 - wall.1,
-            boot: Self::UPTIME + elapsed + boot.0 - boot.1,
-        }
+        Moment { wall: self.epoch + elapsed + wall.0 - wall.1, boot: Self::UPTIME + elapsed + boot.0 - boot.1 }
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
-    Registry, TextEncoder,
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder,
 };
 
 /// Declares an enum whose variants are label values.
@@ -90,8 +90,7 @@ pub struct Metrics {
     pub identity_mismatch: IntCounter,
 }
 
-const REQUEST_BUCKETS: &[f64] =
-    &[0.000_05, 0.000_1, 0.000_25, 0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 0.9, 1.0, 2.5, 5.0];
+const REQUEST_BUCKETS: &[f64] = &[0.000_05, 0.000_1, 0.000_25, 0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 0.9, 1.0, 2.5, 5.0];
 const UPSTREAM_BUCKETS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 const LAG_BUCKETS: &[f64] = &[0.01, 0.1, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0];
 
@@ -104,22 +103,60 @@ impl Metrics {
         let registry = Registry::new();
         let make = Maker(&registry);
         let metrics = Self {
-            requests: make.counters("requests_total", "Requests answered, by listener and outcome.", &["listener", "outcome"])?,
-            request_duration: make.histograms("request_duration_seconds", "Time to answer a request.", "listener", REQUEST_BUCKETS)?,
-            lookups: make.counters("cache_lookups_total", "Lookups of verified questions in the cache.", &["result"])?,
-            near_expiry_served: make.counter("near_expiry_served_total", "Replies with less left than min_remaining_seconds.")?,
-            upstream_requests: make.counters("upstream_requests_total", "Calls to AWS, by operation and outcome.", &["operation", "outcome"])?,
-            upstream_duration: make.histograms("upstream_request_duration_seconds", "Time that a call to AWS took.", "operation", UPSTREAM_BUCKETS)?,
+            requests: make.counters(
+                "requests_total",
+                "Requests answered, by listener and outcome.",
+                &["listener", "outcome"],
+            )?,
+            request_duration: make.histograms(
+                "request_duration_seconds",
+                "Time to answer a request.",
+                "listener",
+                REQUEST_BUCKETS,
+            )?,
+            lookups: make.counters(
+                "cache_lookups_total",
+                "Lookups of verified questions in the cache.",
+                &["result"],
+            )?,
+            near_expiry_served: make
+                .counter("near_expiry_served_total", "Replies with less left than min_remaining_seconds.")?,
+            upstream_requests: make.counters(
+                "upstream_requests_total",
+                "Calls to AWS, by operation and outcome.",
+                &["operation", "outcome"],
+            )?,
+            upstream_duration: make.histograms(
+                "upstream_request_duration_seconds",
+                "Time that a call to AWS took.",
+                "operation",
+                UPSTREAM_BUCKETS,
+            )?,
             upstream_in_flight: make.gauge("upstream_in_flight", "Calls to AWS under way.")?,
-            refreshes: make.counters("refreshes_total", "Exchanges of a token for credentials, first ones included.", &["result"])?,
-            refresh_lag: make.histogram("refresh_lag_seconds", "How long after its due time an exchange began.", LAG_BUCKETS)?,
+            refreshes: make.counters(
+                "refreshes_total",
+                "Exchanges of a token for credentials, first ones included.",
+                &["result"],
+            )?,
+            refresh_lag: make.histogram(
+                "refresh_lag_seconds",
+                "How long after its due time an exchange began.",
+                LAG_BUCKETS,
+            )?,
             entries: make.gauge("entries", "Cache entries that hold credentials.")?,
-            min_remaining: make.float_gauge("min_remaining_seconds", "Least time left of all held credentials; 0 when none are held.")?,
+            min_remaining: make.float_gauge(
+                "min_remaining_seconds",
+                "Least time left of all held credentials; 0 when none are held.",
+            )?,
             verifications: make.counters("token_verifications_total", "Tokens judged, by result.", &["result"])?,
             jwks_fetches: make.counters("jwks_fetches_total", "Fetches of key sets, by result.", &["result"])?,
-            jwks_last_success: make.gauge("jwks_last_success_timestamp_seconds", "When the key set that waits longest was last fetched.")?,
+            jwks_last_success: make.gauge(
+                "jwks_last_success_timestamp_seconds",
+                "When the key set that waits longest was last fetched.",
+            )?,
             panics: make.counter("panics_total", "Panics caught in tasks.")?,
-            identity_mismatch: make.counter("identity_mismatch_total", "Replies for another identity than was asked for; never stored.")?,
+            identity_mismatch: make
+                .counter("identity_mismatch_total", "Replies for another identity than was asked for; never stored.")?,
             registry,
         };
         metrics.announce(version)?;
@@ -175,7 +212,8 @@ impl Metrics {
 
     /// Makes the constant series, and those that should show 0 before their first event.
     fn announce(&self, version: &str) -> prometheus::Result<()> {
-        let build = Opts::new("cupbearer_build_info", "Always 1; the version is in the label.").const_label("version", version);
+        let build =
+            Opts::new("cupbearer_build_info", "Always 1; the version is in the label.").const_label("version", version);
         let build = IntGauge::with_opts(build)?;
         build.set(1);
         self.registry.register(Box::new(build))?;
@@ -220,13 +258,7 @@ impl Maker<'_> {
         self.keep(Histogram::with_opts(opts)?)
     }
 
-    fn histograms(
-        &self,
-        name: &str,
-        help: &str,
-        label: &str,
-        buckets: &[f64],
-    ) -> prometheus::Result<HistogramVec> {
+    fn histograms(&self, name: &str, help: &str, label: &str, buckets: &[f64]) -> prometheus::Result<HistogramVec> {
         let opts = HistogramOpts::from(opts(name, help)).buckets(buckets.to_vec());
         self.keep(HistogramVec::new(opts, &[label])?)
     }

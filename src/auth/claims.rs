@@ -32,12 +32,7 @@ pub(super) fn issuer(claims: &Claims) -> Result<&str, Rejection> {
 ///
 /// # Errors
 /// With the first rule that they break.
-pub(super) fn judge(
-    claims: Claims,
-    issuer: &Arc<str>,
-    pool: &UserPool,
-    now: Moment,
-) -> Result<Caller, Rejection> {
+pub(super) fn judge(claims: Claims, issuer: &Arc<str>, pool: &UserPool, now: Moment) -> Result<Caller, Rejection> {
     let expires = judge_times(&claims, now)?;
     if claims.get("token_use").and_then(Value::as_str) != Some("id") {
         return Err(Rejection::TOKEN_USE);

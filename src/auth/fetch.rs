@@ -38,8 +38,7 @@ impl HttpsFetcher {
     /// # Errors
     /// When the system's certificate store cannot be read.
     pub fn new() -> std::io::Result<Self> {
-        let connector =
-            HttpsConnectorBuilder::new().with_native_roots()?.https_or_http().enable_http1().build();
+        let connector = HttpsConnectorBuilder::new().with_native_roots()?.https_or_http().enable_http1().build();
         Ok(Self(Client::builder(TokioExecutor::new()).build(connector)))
     }
 

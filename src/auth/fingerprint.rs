@@ -10,16 +10,14 @@ use serde_json::Value;
 use crate::model::{Claims, Digest};
 
 /// Claims that change with each token, or each sign-in, of a user whose rights stay the same.
-const VOLATILE: &[&str] =
-    &["exp", "iat", "auth_time", "jti", "origin_jti", "event_id", "at_hash", "nonce"];
+const VOLATILE: &[&str] = &["exp", "iat", "auth_time", "jti", "origin_jti", "event_id", "at_hash", "nonce"];
 
 /// Claims whose order says nothing.
 const SETS: &[&str] = &["cognito:groups", "cognito:roles"];
 
 /// The digest of `claims`, injective over all but the volatile ones.
 pub(super) fn fingerprint(claims: &Claims) -> Digest {
-    let mut names: Vec<&String> =
-        claims.keys().filter(|name| !VOLATILE.contains(&name.as_str())).collect();
+    let mut names: Vec<&String> = claims.keys().filter(|name| !VOLATILE.contains(&name.as_str())).collect();
     names.sort();
     let mut context = Context::new(&SHA256);
     for name in names {

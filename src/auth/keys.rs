@@ -52,7 +52,10 @@ pub(super) struct Keys {
 
 /// What is known of a key id.
 pub(super) enum Lookup {
-    Found { key: DecodingKey, generation: u64 },
+    Found {
+        key: DecodingKey,
+        generation: u64,
+    },
     /// The newest key set does not have it.
     Unknown,
     /// It is not at hand, and whether the pool has it cannot be found out now.
@@ -72,12 +75,7 @@ pub struct Keeper {
 }
 
 impl KeySet {
-    pub(super) fn new(
-        url: Url,
-        fetcher: Arc<dyn FetchKeys>,
-        clock: Clock,
-        metrics: Arc<Metrics>,
-    ) -> (Self, Keeper) {
+    pub(super) fn new(url: Url, fetcher: Arc<dyn FetchKeys>, clock: Clock, metrics: Arc<Metrics>) -> (Self, Keeper) {
         let current = Arc::new(ArcSwap::from_pointee(Keys::default()));
         let (wanted, queue) = mpsc::channel(QUEUE);
         let keeper = Keeper {

@@ -95,9 +95,7 @@ impl Rules {
             (Mapping::Token, Some(asked)) => resolve_asked(&caller.claims, asked),
             (Mapping::Token, None) => self.resolve_by_token(&caller.claims),
             (Mapping::Pool, Some(asked)) => Ok(Choice::asked(asked, Reason::AskedRoleLeftToPool)),
-            (Mapping::Pool, None) => {
-                Ok(Choice { asked: None, expected: None, reason: Reason::PoolDecides })
-            }
+            (Mapping::Pool, None) => Ok(Choice { asked: None, expected: None, reason: Reason::PoolDecides }),
         }
     }
 
@@ -137,7 +135,9 @@ impl Refusal {
     /// What the operator should know, and do.
     pub fn cause(self) -> &'static str {
         match self {
-            Self::UnknownAlias => "the asked role is neither a configured alias nor a role ARN (profiles.*.roles.aliases)",
+            Self::UnknownAlias => {
+                "the asked role is neither a configured alias nor a role ARN (profiles.*.roles.aliases)"
+            }
             Self::RoleNotInToken => {
                 "the asked role is not in the token's cognito:roles: give the user a group with that role"
             }

@@ -85,12 +85,8 @@ fn every_row_of_the_table() {
 
 #[test]
 fn every_refusal_says_what_to_do() {
-    for refusal in [
-        Refusal::UnknownAlias,
-        Refusal::RoleNotInToken,
-        Refusal::PreferredRoleNotListed,
-        Refusal::Ambiguous,
-    ] {
+    for refusal in [Refusal::UnknownAlias, Refusal::RoleNotInToken, Refusal::PreferredRoleNotListed, Refusal::Ambiguous]
+    {
         assert!(refusal.cause().len() > 40);
     }
 }

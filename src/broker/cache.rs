@@ -1,0 +1,175 @@
+//! The readers' side: from a key to live credentials without a lock and without waiting. Knows no AWS call.
+//!
+//! The refresher alone puts slots into the map, swaps what they hold and takes them out. Readers leave three traces
+//! in a slot: that it was asked for, until when what they got lasts, and a newer login.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use papaya::HashMap;
+
+use crate::broker::key::Key;
+use crate::broker::schedule::Points;
+use crate::clock::{Expiry, Moment};
+use crate::model::Credentials;
+use crate::secret::CupToken;
+
+/// All slots that hold, or held, credentials.
+pub(super) struct Cache(HashMap<Key, Arc<Slot>>);
+
+/// Where one key's credentials live.
+#[derive(Default)]
+pub(super) struct Slot {
+    held: ArcSwapOption<Held>,
+    login: ArcSwapOption<Login>,
+    asked: AtomicBool,
+    holder: AtomicBool,
+    nudged: AtomicBool,
+    last_asked_ms: AtomicU64,
+    handed_out_until_ms: AtomicU64,
+}
+
+/// Credentials, and when they are to be refreshed.
+pub(super) struct Held {
+    pub(super) credentials: Arc<Credentials>,
+    pub(super) points: Points,
+}
+
+/// A verified token that can be exchanged until it expires.
+pub(super) struct Login {
+    pub(super) token: CupToken,
+    pub(super) expires: Expiry,
+}
+
+/// Credentials as a reader gets them.
+pub(super) struct Taken {
+    pub(super) credentials: Arc<Credentials>,
+    /// The refresher should look at the entry: it was thought unused and is past its early point.
+    pub(super) nudge: bool,
+}
+
+impl Cache {
+    pub(super) fn new() -> Self {
+        Self(HashMap::new())
+    }
+
+    pub(super) fn slot(&self, key: &Key) -> Option<Arc<Slot>> {
+        self.0.pin().get(key).cloned()
+    }
+
+    /// For the refresher.
+    pub(super) fn insert(&self, key: Key, slot: Arc<Slot>) {
+        self.0.pin().insert(key, slot);
+    }
+
+    /// For the refresher.
+    pub(super) fn remove(&self, key: &Key) {
+        self.0.pin().remove(key);
+    }
+
+    /// How many slots there are, and the least time that any live credentials have left. Walks the map: for scrapes.
+    pub(super) fn census(&self, now: Moment) -> (usize, Duration) {
+        let slots = self.0.pin();
+        let remaining = slots.values().filter_map(|slot| {
+            let held = slot.held.load();
+            held.as_ref().map(|held| held.credentials.expires.remaining(now))
+        });
+        (slots.len(), remaining.min().unwrap_or_default())
+    }
+}
+
+impl Slot {
+    /// Hands out what is held, if it is alive by both clocks, to one who came after it had come in.
+    ///
+    /// `holder` says that the asker keeps the credentials and will come back for new ones.
+    pub(super) fn take(&self, holder: bool, now: Moment) -> Option<Taken> {
+        let held = self.hand_out(holder, now)?;
+        mark(&self.asked);
+        let nudge = now.boot >= held.points.early
+            && !self.nudged.load(Ordering::Relaxed)
+            && !self.nudged.swap(true, Ordering::Relaxed);
+        Some(Taken { credentials: Arc::clone(&held.credentials), nudge })
+    }
+
+    /// For the refresher: hands out what is held to one who waited for it. That does not count as asking again.
+    pub(super) fn take_first(&self, holder: bool, now: Moment) -> Option<Arc<Credentials>> {
+        self.hand_out(holder, now).map(|held| Arc::clone(&held.credentials))
+    }
+
+    /// Relaxed is enough for all traces: they steer a schedule, and a lost one costs one refresh or one miss, never a
+    /// wrong answer.
+    fn hand_out(&self, holder: bool, now: Moment) -> Option<Arc<Held>> {
+        let held = self.held.load_full()?;
+        let expires = held.credentials.expires;
+        if expires.passed(now) {
+            return None;
+        }
+        self.handed_out_until_ms.fetch_max(millis(expires.boot()), Ordering::Relaxed);
+        self.last_asked_ms.store(millis(now.boot), Ordering::Relaxed);
+        if holder {
+            mark(&self.holder);
+        }
+        Some(held)
+    }
+
+    /// Leaves `token` for the next refresh, if it lasts longer than the one that is there. Two who do so at once may
+    /// leave the shorter one: the next request mends that.
+    pub(super) fn offer_login(&self, token: &CupToken, expires: Expiry) {
+        let longer = self.login.load().as_ref().is_none_or(|login| expires.boot() > login.expires.boot());
+        if longer {
+            self.login.store(Some(Arc::new(Login { token: token.clone(), expires })));
+        }
+    }
+
+    pub(super) fn login(&self) -> Option<Arc<Login>> {
+        self.login.load_full()
+    }
+
+    /// For the refresher: forgets the login.
+    pub(super) fn wipe_login(&self) {
+        self.login.store(None);
+    }
+
+    pub(super) fn held(&self) -> Option<Arc<Held>> {
+        self.held.load_full()
+    }
+
+    /// For the refresher: puts new credentials in. The traces are cleared before the swap, never after: a reader who
+    /// takes the new ones and leaves its trace in between would otherwise be overlooked, and the credentials that it
+    /// holds would not be refreshed. A trace of the old ones that comes late costs one refresh too many.
+    pub(super) fn swap(&self, held: Held) {
+        self.asked.store(false, Ordering::Relaxed);
+        self.holder.store(false, Ordering::Relaxed);
+        self.nudged.store(false, Ordering::Relaxed);
+        self.held.store(Some(Arc::new(held)));
+    }
+
+    pub(super) fn asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn holder(&self) -> bool {
+        self.holder.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn handed_out_until(&self) -> Duration {
+        Duration::from_millis(self.handed_out_until_ms.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn last_asked(&self) -> Duration {
+        Duration::from_millis(self.last_asked_ms.load(Ordering::Relaxed))
+    }
+}
+
+/// Sets a flag; looks first, so that a flag that is set already does not bounce between processors.
+fn mark(flag: &AtomicBool) {
+    if !flag.load(Ordering::Relaxed) {
+        flag.store(true, Ordering::Relaxed);
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

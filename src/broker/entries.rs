@@ -1,0 +1,230 @@
+//! The refresher's books: what it knows of each key beside the slot, who waits, what is due. Knows no future and no
+//! AWS; bounded in all and per subject.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use rand::Rng;
+use tokio::sync::oneshot;
+
+use crate::broker::cache::{Login, Slot};
+use crate::broker::key::{Key, Subject};
+use crate::broker::schedule::{State, Step, step};
+use crate::clock::Moment;
+use crate::error::Error;
+use crate::model::Credentials;
+use crate::model::RoleArn;
+use crate::upstream::{Order, Target};
+
+/// What an exchange for this entry needs, except for the login, which is in the slot.
+#[derive(Clone)]
+pub(super) struct Wanted {
+    pub(super) subject: Subject,
+    pub(super) target: Arc<Target>,
+    pub(super) issuer: Arc<str>,
+    pub(super) user: Arc<str>,
+    pub(super) custom_role: Option<RoleArn>,
+}
+
+/// Where an answer goes.
+pub(super) type Waiter = oneshot::Sender<Result<Arc<Credentials>, Error>>;
+
+/// One key's page.
+pub(super) struct Entry {
+    pub(super) wanted: Wanted,
+    pub(super) slot: Arc<Slot>,
+    /// Callers to answer, with whether each keeps what it gets.
+    pub(super) waiters: Vec<(Waiter, bool)>,
+    pub(super) stage: Stage,
+    pub(super) failures: u32,
+    /// After a failure: not before this, and what to tell until then.
+    pub(super) refused: Option<(Duration, Error)>,
+    /// This entry's own place in every spread, from -1 to 1.
+    pub(super) spread: f64,
+    /// Tells the due time that counts from older ones in the queue.
+    generation: u64,
+    due: Duration,
+}
+
+/// Where an entry is on its way to an exchange. At most one is ever on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Idle,
+    Queued,
+    InFlight,
+}
+
+/// All entries.
+pub(super) struct Entries {
+    by_key: IndexMap<Key, Entry>,
+    by_subject: HashMap<Subject, Vec<Key>>,
+    due: BinaryHeap<Reverse<(Duration, u64, Key)>>,
+    capacity: usize,
+    per_subject: usize,
+    generations: u64,
+}
+
+/// How many entries are looked at to find one that is cold.
+const SAMPLE: usize = 8;
+
+impl Entries {
+    pub(super) fn new(capacity: usize, per_subject: usize) -> Self {
+        Self {
+            by_key: IndexMap::new(),
+            by_subject: HashMap::new(),
+            due: BinaryHeap::new(),
+            capacity,
+            per_subject,
+            generations: 0,
+        }
+    }
+
+    pub(super) fn get_mut(&mut self, key: &Key) -> Option<&mut Entry> {
+        self.by_key.get_mut(key)
+    }
+
+    /// Which entry has to go before one of `subject` can come, if one has to.
+    ///
+    /// # Errors
+    /// When there is no room and everything is on its way to an exchange.
+    pub(super) fn to_evict(&self, subject: &Subject) -> Result<Option<Key>, Full> {
+        let own = self.by_subject.get(subject).map_or(&[][..], Vec::as_slice);
+        if own.len() >= self.per_subject {
+            let coldest = self.coldest(own.iter().copied());
+            return coldest.map(Some).ok_or(Full::Subject);
+        }
+        if self.by_key.len() < self.capacity {
+            return Ok(None);
+        }
+        let mut rng = rand::rng();
+        let sample = (0..SAMPLE).filter_map(|_| {
+            let place = rng.random_range(0..self.by_key.len());
+            self.by_key.get_index(place).map(|(key, _)| *key)
+        });
+        // Should a whole sample be on its way, the first idle one will do.
+        let idle = || self.by_key.iter().find(|(_, entry)| entry.is_idle()).map(|(key, _)| *key);
+        self.coldest(sample).or_else(idle).map(Some).ok_or(Full::All)
+    }
+
+    pub(super) fn insert(&mut self, key: Key, wanted: Wanted) -> &mut Entry {
+        self.by_subject.entry(wanted.subject).or_default().push(key);
+        let entry = Entry {
+            wanted,
+            slot: Arc::new(Slot::default()),
+            waiters: Vec::new(),
+            stage: Stage::Idle,
+            failures: 0,
+            refused: None,
+            spread: rand::rng().random_range(-1.0..=1.0),
+            generation: 0,
+            due: Duration::ZERO,
+        };
+        self.by_key.entry(key).insert_entry(entry).into_mut()
+    }
+
+    /// Takes an entry out; its credentials and its login are wiped with the last reader that still has them.
+    pub(super) fn remove(&mut self, key: &Key) {
+        let Some(entry) = self.by_key.swap_remove(key) else { return };
+        if let Some(keys) = self.by_subject.get_mut(&entry.wanted.subject) {
+            keys.retain(|other| other != key);
+            if keys.is_empty() {
+                self.by_subject.remove(&entry.wanted.subject);
+            }
+        }
+    }
+
+    /// Sets when to look at `key` next; earlier times for it no longer count.
+    pub(super) fn look_at(&mut self, key: Key, due: Duration) {
+        let Some(entry) = self.by_key.get_mut(&key) else { return };
+        self.generations += 1;
+        entry.generation = self.generations;
+        entry.due = due;
+        self.due.push(Reverse((due, entry.generation, key)));
+    }
+
+    /// The next key whose time has come, and since when.
+    pub(super) fn pop_due(&mut self, now: Moment) -> Option<(Key, Duration)> {
+        while let Some(Reverse((due, generation, key))) = self.due.peek().copied() {
+            let counts = self.by_key.get(&key).is_some_and(|entry| entry.generation == generation);
+            if counts && due > now.boot {
+                return None;
+            }
+            self.due.pop();
+            if counts {
+                return Some((key, due));
+            }
+        }
+        None
+    }
+
+    /// The earliest time in the queue.
+    pub(super) fn next_due(&self) -> Option<Duration> {
+        self.due.peek().map(|Reverse((due, _, _))| *due)
+    }
+
+    fn coldest(&self, keys: impl Iterator<Item = Key>) -> Option<Key> {
+        let idle = keys.filter_map(|key| {
+            let entry = self.by_key.get(&key)?;
+            entry.is_idle().then(|| (entry.slot.last_asked(), key))
+        });
+        idle.min().map(|(_, key)| key)
+    }
+}
+
+/// Why there is no room for one more entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Full {
+    /// The user has as many as one may have.
+    Subject,
+    /// The broker has as many as it may have.
+    All,
+}
+
+impl Entry {
+    fn is_idle(&self) -> bool {
+        self.stage == Stage::Idle
+    }
+
+    /// The order for an exchange with the login that lasts longest, if one is still alive.
+    pub(super) fn order(&self, now: Moment) -> Option<Order> {
+        let login = self.live_login(now)?;
+        Some(Order {
+            target: Arc::clone(&self.wanted.target),
+            issuer: Arc::clone(&self.wanted.issuer),
+            subject: Arc::clone(&self.wanted.user),
+            token: login.token.clone(),
+            custom_role: self.wanted.custom_role.clone(),
+        })
+    }
+
+    /// What the schedule says of this entry.
+    pub(super) fn step(&self, now: Moment) -> Step {
+        let refused_until = self.refused.as_ref().map(|(until, _)| *until);
+        let Some(held) = self.slot.held() else {
+            // Nothing but a refusal is remembered here.
+            return match refused_until {
+                Some(until) if until > now.boot => Step::Sleep(until),
+                _ => Step::Bury,
+            };
+        };
+        let state = State {
+            received: held.credentials.received.boot,
+            expires: held.credentials.expires,
+            points: held.points,
+            login: self.live_login(now).map(|login| login.expires),
+            handed_out_until: self.slot.handed_out_until(),
+            asked: self.slot.asked(),
+            holder: self.slot.holder(),
+            retry_at: refused_until,
+            spread: self.spread,
+        };
+        step(now, &state)
+    }
+
+    fn live_login(&self, now: Moment) -> Option<Arc<Login>> {
+        self.slot.login().filter(|login| !login.expires.passed(now))
+    }
+}

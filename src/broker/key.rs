@@ -1,0 +1,100 @@
+//! One cache entry's identity: injective over everything that changes the answer. Pure.
+
+use aws_lc_rs::digest::{Context, SHA256};
+
+use crate::model::{Caller, Digest};
+use crate::roles::Choice;
+
+/// The digest of (profile, issuer, subject, client, role, claims' fingerprint), each with its length before it: two
+/// askers share an entry only if all of these are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Key(Digest);
+
+/// The digest of (issuer, subject): all entries of one user count together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Subject(Digest);
+
+impl Key {
+    pub(super) fn new(profile: &str, caller: &Caller, choice: &Choice) -> Self {
+        // A role that was asked for differs from the same role by default: only the first is sent to AWS.
+        let role = choice.asked.as_ref().map_or("", |role| role.as_str());
+        Self(digest(&[
+            profile.as_bytes(),
+            caller.issuer.as_bytes(),
+            caller.subject.as_bytes(),
+            caller.client_id.as_bytes(),
+            role.as_bytes(),
+            &caller.fingerprint,
+        ]))
+    }
+}
+
+impl Subject {
+    pub(super) fn new(caller: &Caller) -> Self {
+        Self(digest(&[caller.issuer.as_bytes(), caller.subject.as_bytes()]))
+    }
+}
+
+fn digest(parts: &[&[u8]]) -> Digest {
+    let mut context = Context::new(&SHA256);
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    let mut digest = [0; 32];
+    digest.copy_from_slice(context.finish().as_ref());
+    digest
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::clock::{Expiry, Moment};
+    use crate::model::RoleArn;
+    use crate::roles::Reason;
+
+    type Parts = (String, String, String, String, Option<String>, [u8; 32]);
+
+    fn key(parts: &Parts) -> Key {
+        let (profile, issuer, subject, client, role, fingerprint) = parts;
+        let now = Moment { wall: SystemTime::UNIX_EPOCH, boot: Duration::ZERO };
+        let caller = Caller {
+            user_pool: "pool".into(),
+            issuer: issuer.as_str().into(),
+            subject: subject.as_str().into(),
+            client_id: client.as_str().into(),
+            claims: serde_json::Map::new(),
+            fingerprint: *fingerprint,
+            expires: Expiry::at(now.wall, now),
+        };
+        let asked = role.as_deref().map(RoleArn::new);
+        Key::new(profile, &caller, &Choice { asked, expected: None, reason: Reason::PoolDecides })
+    }
+
+    /// Short texts over few letters, separators and look-alikes among them, so that near-collisions are common.
+    fn parts() -> impl Strategy<Value = Parts> {
+        let text = || "[ab|:\u{0}é]{0,3}";
+        (text(), text(), text(), text(), prop::option::of("[ab|:]{1,3}"), prop::array::uniform32(0_u8..2))
+    }
+
+    proptest! {
+        #[test]
+        fn equal_keys_mean_equal_parts(one in parts(), other in parts()) {
+            prop_assert_eq!(key(&one) == key(&other), one == other);
+        }
+
+        #[test]
+        fn a_letter_cannot_move_to_its_neighbour(text in "[ab|]{2,6}", cut in 1_usize..5) {
+            let cut = cut.min(text.len() - 1);
+            let split = |at: usize| {
+                let (issuer, subject) = (text[..at].to_owned(), text[at..].to_owned());
+                key(&("default".to_owned(), issuer, subject, "client".to_owned(), None, [0; 32]))
+            };
+            prop_assert_ne!(split(cut), split(cut - 1));
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! When to refresh, when to try again, when to let go. Pure: times and flags in, a step out.
+//!
+//! All times are of the boot-time clock. The reasons for the numbers: an AWS SDK comes back when its credentials have
+//! 15 minutes left (the newest Java SDK: 60, for sessions over 90 minutes) and then asks on every call, so that what
+//! it gets has to have more left than that; and what was refreshed early outlives an outage.
+
+use std::time::Duration;
+
+use crate::clock::{Expiry, Moment};
+use crate::upstream::Class;
+
+/// The fractions and floors of `[refresh]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// Part of the lifetime after which credentials that are asked for are refreshed.
+    pub at: f64,
+    /// Part by which each entry's points differ from the mean, so that a cohort spreads.
+    pub jitter: f64,
+    /// Part of the lifetime after which credentials that an SDK holds are refreshed though nobody asked.
+    pub latest_at: f64,
+    /// What a reply should have left, where the lifetime allows it.
+    pub min_remaining: Duration,
+}
+
+/// Above this lifetime SDKs come back earlier than 15 minutes before the end.
+const LONG_SESSION: Duration = Duration::from_secs(2 * 3600);
+
+/// What a reply from a long session should have left: 60 minutes for the newest Java SDK, and slack.
+const LONG_SESSION_REMAINING: Duration = Duration::from_secs(65 * 60);
+
+/// The last refresh of a login's life happens within this time before its end.
+const LAST_MINUTES: Duration = Duration::from_secs(5 * 60);
+
+/// The two points of one set of credentials at which a refresh may be due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Points {
+    /// For credentials that were asked for since they came in.
+    pub(super) early: Duration,
+    /// For credentials that an SDK got and will come back for.
+    pub(super) late: Duration,
+}
+
+/// What the schedule has to know of an entry that has credentials.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct State {
+    pub(super) received: Duration,
+    pub(super) expires: Expiry,
+    pub(super) points: Points,
+    /// The end of the login, if there still is one.
+    pub(super) login: Option<Expiry>,
+    /// When the credentials that were last handed out end.
+    pub(super) handed_out_until: Duration,
+    /// Whether anybody asked since the credentials came in.
+    pub(super) asked: bool,
+    /// Whether one who will come back got them.
+    pub(super) holder: bool,
+    /// Not before this, after a failure.
+    pub(super) retry_at: Option<Duration>,
+    /// The entry's own place in the spread, from -1 to 1.
+    pub(super) spread: f64,
+}
+
+/// What to do with an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Exchange now.
+    Refresh,
+    /// Look again at this time.
+    Sleep(Duration),
+    /// Nobody needs it any more: drop and wipe it.
+    Bury,
+}
+
+/// The points for credentials that came in at `received`.
+///
+/// They are fractions of the lifetime, moved forward where less than `min_remaining` would be left; credentials that
+/// are born with less than twice that keep to the fractions, or they would be refreshed all the time.
+pub(super) fn points(policy: &Policy, received: Moment, expires: &Expiry, spread: f64) -> Points {
+    let lifetime = expires.remaining(received);
+    let keep = if lifetime > LONG_SESSION { LONG_SESSION_REMAINING } else { policy.min_remaining };
+    let latest = if lifetime >= keep * 2 { lifetime - keep } else { lifetime };
+    let early = lifetime.mul_f64(policy.at * (1.0 + policy.jitter * spread)).min(latest);
+    // The late point spreads to one side only: latest_at is a limit.
+    let late = lifetime.mul_f64(policy.latest_at * (1.0 - policy.jitter * (1.0 + spread) / 2.0)).min(latest);
+    Points { early: received.boot + early, late: received.boot + late.max(early) }
+}
+
+/// The step for an entry with credentials, at `now`.
+pub(super) fn step(now: Moment, state: &State) -> Step {
+    let end = state.expires.boot().min(state.handed_out_until);
+    if state.expires.passed(now) || now.boot >= state.handed_out_until {
+        return Step::Bury;
+    }
+    let look = |at: Duration| Step::Sleep(at.min(end));
+    let Some(login) = state.login.filter(|login| !login.passed(now)) else { return look(end) };
+    let until_login_ends = end.min(login.boot());
+    match due(state, &login, now) {
+        Some(due) if due >= until_login_ends => look(until_login_ends),
+        Some(due) if due <= now.boot => Step::Refresh,
+        Some(due) => look(due),
+        None => look(until_login_ends),
+    }
+}
+
+/// When the next refresh is due, if one is.
+fn due(state: &State, login: &Expiry, now: Moment) -> Option<Duration> {
+    let due = if state.asked {
+        state.points.early
+    } else if now.boot < state.points.early {
+        // Whether it will have been asked for by then is not known yet: look again at the early point.
+        state.points.early
+    } else if state.holder {
+        state.points.late
+    } else {
+        return None;
+    };
+    let last = last_refresh(state, login);
+    // Credentials that came in within the login's last minutes are its last ones.
+    if state.received >= last {
+        return None;
+    }
+    let due = if due > last { last } else { due };
+    Some(state.retry_at.map_or(due, |retry| due.max(retry)))
+}
+
+/// The time of the last refresh that `login` is good for: within its last five minutes, or its last quarter where it
+/// is short; each entry at its own.
+fn last_refresh(state: &State, login: &Expiry) -> Duration {
+    let left = login.boot().saturating_sub(state.received);
+    let window = LAST_MINUTES.min(left / 4);
+    login.boot().saturating_sub(window.mul_f64(0.6 + 0.4 * state.spread))
+}
+
+/// The pause after the `failures`-th failure in a row. It doubles from a start that depends on the class; entries
+/// without credentials have somebody waiting, so that theirs ends at 10 s. `spread` is between -1 and 1.
+pub(super) fn retry_pause(class: Class, failures: u32, holds: bool, spread: f64) -> Duration {
+    let first = match class {
+        Class::Unavailable => 1.0,
+        Class::Throttled | Class::Invalid => 2.0,
+        Class::Denied => 5.0,
+    };
+    let longest = if holds { 60.0 } else { 8.0 };
+    let doubled = first * f64::from(1_u32 << failures.saturating_sub(1).min(10));
+    let spread_out = doubled.min(longest) * (1.0 + 0.25 * spread);
+    Duration::from_secs_f64(spread_out.max(1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const POLICY: Policy =
+        Policy { at: 1.0 / 3.0, jitter: 0.1, latest_at: 0.6, min_remaining: Duration::from_secs(1200) };
+
+    fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn moment(seconds: u64) -> Moment {
+        Moment { wall: SystemTime::UNIX_EPOCH + secs(seconds), boot: secs(seconds) }
+    }
+
+    fn expiry(at: u64, seen: u64) -> Expiry {
+        Expiry::at(moment(at).wall, moment(seen))
+    }
+
+    /// Credentials received at 10,000 that live for an hour, with a login for a day.
+    fn hour(asked: bool, holder: bool) -> State {
+        let expires = expiry(13_600, 10_000);
+        State {
+            received: secs(10_000),
+            expires,
+            points: points(&POLICY, moment(10_000), &expires, 0.0),
+            login: Some(expiry(100_000, 10_000)),
+            handed_out_until: secs(13_600),
+            asked,
+            holder,
+            retry_at: None,
+            spread: 0.0,
+        }
+    }
+
+    #[test]
+    fn points_by_lifetime() {
+        let table = [
+            // lifetime, early, late: the fractions
+            (90, 30, 52),
+            (900, 300, 513),
+            (3_600, 1_200, 2_052),
+            // 20 minutes stay: the late point moves forward
+            (2_400, 800, 1_200),
+            // over two hours 65 minutes stay
+            (9_000, 3_000, 5_100),
+            (43_200, 14_400, 24_624),
+        ];
+        for (lifetime, early, late) in table {
+            let found = points(&POLICY, moment(0), &expiry(lifetime, 0), 0.0);
+            assert_eq!((found.early.as_secs(), found.late.as_secs()), (early, late), "{lifetime}");
+        }
+    }
+
+    #[test]
+    fn who_asked_decides_when() {
+        let asked = hour(true, false);
+        assert_eq!(step(moment(11_199), &asked), Step::Sleep(secs(11_200)));
+        assert_eq!(step(moment(11_200), &asked), Step::Refresh);
+        let held = hour(false, true);
+        assert_eq!(step(moment(11_199), &held), Step::Sleep(secs(11_200)), "it may be asked for by then");
+        assert_eq!(step(moment(11_200), &held), Step::Sleep(secs(12_052)));
+        assert_eq!(step(moment(12_052), &held), Step::Refresh);
+        let once = hour(false, false);
+        assert_eq!(step(moment(11_200), &once), Step::Sleep(secs(13_600)));
+        assert_eq!(step(moment(13_600), &once), Step::Bury);
+    }
+
+    #[test]
+    fn an_entry_ends_with_what_it_last_handed_out() {
+        let unused = State { handed_out_until: secs(12_000), ..hour(false, true) };
+        assert_eq!(step(moment(11_200), &unused), Step::Sleep(secs(12_000)));
+        assert_eq!(step(moment(12_000), &unused), Step::Bury);
+    }
+
+    #[test]
+    fn the_last_refresh_is_late_in_the_logins_life() {
+        let ending = State { login: Some(expiry(11_000, 10_000)), ..hour(true, false) };
+        let last = 11_000 - 150;
+        assert_eq!(step(moment(10_001), &ending), Step::Sleep(secs(last)));
+        assert_eq!(step(moment(last), &ending), Step::Refresh);
+        let refreshed = State { received: secs(last), ..ending };
+        assert_eq!(step(moment(last + 1), &refreshed), Step::Sleep(secs(11_000)), "once is enough");
+        let wiped = State { login: None, ..ending };
+        assert_eq!(step(moment(11_500), &wiped), Step::Sleep(secs(13_600)), "no login, no refresh");
+    }
+
+    #[test]
+    fn pauses_grow_within_bounds() {
+        assert_eq!(retry_pause(Class::Unavailable, 1, true, 0.0), secs(1));
+        assert_eq!(retry_pause(Class::Unavailable, 4, true, 0.0), secs(8));
+        assert_eq!(retry_pause(Class::Unavailable, 40, true, 0.0), secs(60));
+        assert_eq!(retry_pause(Class::Denied, 40, false, 1.0), secs(10));
+        assert_eq!(retry_pause(Class::Unavailable, 1, false, -1.0), secs(1));
+    }
+
+    proptest! {
+        /// Never at or after either end, never before the retry time, and every sleep leads somewhere.
+        #[test]
+        fn a_refresh_is_always_of_use(
+            lifetime in 1_u64..50_000, login in 0_u64..90_000, handed in 0_u64..60_000, at in 0_u64..60_000,
+            asked: bool, holder: bool, retry in prop::option::of(0_u64..60_000), spread in -1.0_f64..=1.0,
+        ) {
+            let start = 10_000;
+            let expires = expiry(start + lifetime, start);
+            let state = State {
+                received: secs(start),
+                expires,
+                points: points(&POLICY, moment(start), &expires, spread),
+                login: Some(expiry(start + login, start)),
+                handed_out_until: secs(start + handed),
+                asked, holder, spread,
+                retry_at: retry.map(|seconds| secs(start + seconds)),
+            };
+            let now = moment(start + at);
+            match step(now, &state) {
+                Step::Refresh => {
+                    prop_assert!(!expires.passed(now));
+                    prop_assert!(at < login && at < handed);
+                    prop_assert!(retry.is_none_or(|retry| at >= retry));
+                    prop_assert!(asked || holder);
+                }
+                Step::Sleep(until) => prop_assert!(until > now.boot),
+                Step::Bury => prop_assert!(at >= lifetime.min(handed)),
+            }
+        }
+
+        /// The mean stays where it is and nobody leaves the band.
+        #[test]
+        fn jitter_keeps_to_its_band(spread in -1.0_f64..=1.0) {
+            let found = points(&POLICY, moment(0), &expiry(3_600, 0), spread);
+            prop_assert!((1_080..=1_320).contains(&found.early.as_secs()));
+            prop_assert!((1_943..=2_160).contains(&found.late.as_secs()));
+        }
+    }
+}

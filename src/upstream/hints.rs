@@ -1,0 +1,93 @@
+//! What AWS's error texts mean for an operator. Pure; for the log only, never for a decision: the texts may change.
+
+/// A fragment of an AWS message in lower case, and what to look at when it appears.
+const HINTS: &[(&str, &str)] = &[
+    (
+        "not from a supported provider of this identity pool",
+        "the identity pool has no provider with this user pool and this app client (aud): add both to the pool",
+    ),
+    (
+        "issuer doesn't match providername",
+        "the Logins key is not the token's issuer without https://: check the region and pool id, or set logins_key",
+    ),
+    ("token expired", "AWS counts the ID token as expired: compare this machine's clock with AWS's"),
+    ("missing a required claim: aud", "an access token was sent: identity pools take ID tokens only"),
+    (
+        "couldn't verify signed token",
+        "AWS does not know the token's key: wrong user pool, or its keys are being rotated",
+    ),
+    ("not a cognito token", "the login stands under a Logins key that it does not belong to: check logins_key"),
+    (
+        "logins don't match",
+        "the identity belongs to another pool or user, or the pool takes no such provider; it is asked for anew",
+    ),
+    (
+        "access to identity",
+        "the identity was used without its own login, or it is disabled or merged; it is asked for anew",
+    ),
+    (
+        "unauthenticated access is not supported",
+        "no login arrived at AWS: check that logins_key is what the identity pool expects",
+    ),
+    (
+        "ambiguous role mapping rules",
+        "the pool's AmbiguousRoleResolution is Deny and the token names no single role: ask for a role, give the groups \
+         different precedences, or add a rule",
+    ),
+    (
+        "check assigned iam roles for this pool",
+        "the pool has no default role, or STS refused the role: look at its trust policy (aud, amr, \
+         sts:AssumeRoleWithWebIdentity, sts:TagSession), and whether the role still exists",
+    ),
+    (
+        "flow is not enabled",
+        "the classic flow is off in the identity pool: switch on AllowClassicFlow, or use flow enhanced",
+    ),
+    (
+        "is not supported with rolemappings",
+        "an identity pool with role mappings has no classic flow: remove the mappings, or use flow enhanced",
+    ),
+    ("not found", "wrong region or account, or deleted: compare identity_pool_id with the AWS console"),
+    ("rate exceeded", "the account's quota of this API is used up (GetId: 25 a second by default): raise it at AWS"),
+    (
+        "too many requests",
+        "the account's quota of this API is used up (GetId: 25 a second by default): raise it at AWS",
+    ),
+];
+
+/// The hint for `message`, if it is a known one.
+pub(super) fn hint(message: &str) -> Option<&'static str> {
+    let message = message.to_lowercase();
+    HINTS.iter().find(|(fragment, _)| message.contains(fragment)).map(|(_, hint)| *hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aws_texts_find_their_hints() {
+        let table = [
+            ("Token is not from a supported provider of this identity pool.", "app client"),
+            ("Invalid login token. Issuer doesn't match providerName", "logins_key"),
+            ("Invalid login token. Token expired: 1589092400 >= 1589092129", "clock"),
+            ("Invalid login token. Missing a required claim: aud", "ID tokens only"),
+            ("Invalid login token. Couldn't verify signed token.", "rotated"),
+            ("Invalid login token. Not a Cognito token.", "logins_key"),
+            ("Logins don't match. Please include at least one valid login for this identity or identity pool.", "anew"),
+            ("Access to Identity 'us-east-1:x' is forbidden.", "anew"),
+            ("Unauthenticated access is not supported for this identity pool.", "no login arrived"),
+            ("The ambiguous role mapping rules for: x denied this request.", "precedences"),
+            ("Invalid identity pool configuration. Check assigned IAM roles for this pool.", "trust policy"),
+            ("Basic (classic) flow is not enabled, please use enhanced flow.", "AllowClassicFlow"),
+            ("Basic (classic) flow is not supported with RoleMappings, please use enhanced flow.", "mappings"),
+            ("IdentityPool 'us-east-1:x' not found.", "wrong region"),
+            ("Rate exceeded", "quota"),
+            ("Too many requests", "quota"),
+        ];
+        for (message, word) in table {
+            assert!(hint(message).is_some_and(|hint| hint.contains(word)), "{message}");
+        }
+        assert_eq!(hint("something new"), None);
+    }
+}
