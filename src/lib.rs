@@ -1,13 +1,56 @@
-//! cupbearer: a credential broker beside an application.
-#![allow(missing_docs)]
-pub mod auth;
-pub mod broker;
+//! cupbearer: a credential broker that runs beside an application.
+//!
+//! It takes a Cognito user pool ID token (the **CUP token**), decides which IAM role its bearer may have, and hands
+//! back short-lived AWS credentials from a Cognito identity pool (the **CIP credentials**), which it keeps fresh.
+//!
+//! # The way of a request
+//!
+//! ```text
+//! server/{http,grpc} -> broker.credentials -> auth.verify -> roles.resolve -> cache: a hit, no lock, no upstream
+//! miss -> refresher -> upstream.exchange -> slot.swap -> every waiter;  due queue -> the same arrow
+//! ```
+//!
+//! # The floors
+//!
+//! Nothing imports upward, and rooms on one floor do not import each other, except on the ground (F0) and under the
+//! roof (F6). `tests/it/floors.rs` holds this, and the absences below.
+//!
+//! | floor | rooms |
+//! |---|---|
+//! | F6 | `main` `cli` `app` `log`: what was typed, the wiring, the end |
+//! | F5 | `config`: the only reader of files and of the environment |
+//! | F4 | `dev`: a small Cognito and STS for `cupbearer dev` and tests |
+//! | F3 | `server`: the doors, bytes to question and back; one table from error to wire |
+//! | F2 | `broker`: the decision, the cache, the refresher, the schedule |
+//! | F1 | `auth`: token in, caller out; `roles`: pure choice of a role; `upstream`: the AWS SDK |
+//! | F0 | `model` `error` `secret` `metrics` `clock`: the ground |
+//!
+//! # What is nowhere
+//!
+//! - An AWS SDK type outside `upstream`; a status code below `server`.
+//! - A reading of a clock outside `clock`, of the environment outside `config`.
+//! - A task started outside `app` and `server`.
+//! - `expose_secret` where no bytes leave: it is in the doors, in `upstream`, in the verifier, and in the emulator.
+//! - A fallback: to another role, to the broker's own role, to an unauthenticated identity, to another region.
+
 pub mod clock;
-pub mod dev;
 pub mod error;
 pub mod metrics;
 pub mod model;
-pub mod roles;
 pub mod secret;
+
+pub mod auth;
+pub mod roles;
 pub mod upstream;
+
+pub mod broker;
+
 pub mod server;
+
+pub mod dev;
+
+pub mod config;
+
+pub mod app;
+pub mod cli;
+mod log;

@@ -13,6 +13,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use url::Url;
 
+use crate::error::chain;
+
 /// Longest key set document that is read, in bytes; Cognito's has about 1,000.
 const DOCUMENT_BYTES: usize = 64 * 1024;
 
@@ -65,16 +67,4 @@ impl FetchKeys for HttpsFetcher {
             fetching.await.unwrap_or_else(|_| Err("no whole answer within 3 s".to_owned()))
         })
     }
-}
-
-/// An error with its sources: hyper's own text alone says little.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }

@@ -27,7 +27,7 @@ use crate::metrics::{Metrics, Verification};
 use crate::model::{Caller, Digest};
 use crate::secret::CupToken;
 
-pub use fetch::{FetchKeys, HttpsFetcher};
+pub use fetch::{FetchKeys, Fetching, HttpsFetcher};
 pub use keys::Keeper;
 
 use keys::{KeySet, Lookup};

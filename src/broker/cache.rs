@@ -11,7 +11,7 @@ use arc_swap::ArcSwapOption;
 use papaya::HashMap;
 
 use crate::broker::key::Key;
-use crate::broker::schedule::Points;
+use crate::broker::schedule::{LoginLife, Points};
 use crate::clock::{Expiry, Moment};
 use crate::model::Credentials;
 use crate::secret::CupToken;
@@ -40,7 +40,7 @@ pub(super) struct Held {
 /// A verified token that can be exchanged until it expires.
 pub(super) struct Login {
     pub(super) token: CupToken,
-    pub(super) expires: Expiry,
+    pub(super) life: LoginLife,
 }
 
 /// Credentials as a reader gets them.
@@ -116,10 +116,11 @@ impl Slot {
 
     /// Leaves `token` for the next refresh, if it lasts longer than the one that is there. Two who do so at once may
     /// leave the shorter one: the next request mends that.
-    pub(super) fn offer_login(&self, token: &CupToken, expires: Expiry) {
-        let longer = self.login.load().as_ref().is_none_or(|login| expires.boot() > login.expires.boot());
+    pub(super) fn offer_login(&self, token: &CupToken, expires: Expiry, now: Moment) {
+        let longer = self.login.load().as_ref().is_none_or(|login| expires.boot() > login.life.expires.boot());
         if longer {
-            self.login.store(Some(Arc::new(Login { token: token.clone(), expires })));
+            let life = LoginLife { seen: now.boot, expires };
+            self.login.store(Some(Arc::new(Login { token: token.clone(), life })));
         }
     }
 

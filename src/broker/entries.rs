@@ -214,7 +214,7 @@ impl Entry {
             received: held.credentials.received.boot,
             expires: held.credentials.expires,
             points: held.points,
-            login: self.live_login(now).map(|login| login.expires),
+            login: self.live_login(now).map(|login| login.life),
             handed_out_until: self.slot.handed_out_until(),
             asked: self.slot.asked(),
             holder: self.slot.holder(),
@@ -225,6 +225,6 @@ impl Entry {
     }
 
     fn live_login(&self, now: Moment) -> Option<Arc<Login>> {
-        self.slot.login().filter(|login| !login.expires.passed(now))
+        self.slot.login().filter(|login| !login.life.expires.passed(now))
     }
 }

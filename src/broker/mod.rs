@@ -181,8 +181,9 @@ impl Broker {
 
     fn fresh(&self, key: &Key, token: &CupToken, caller: &Caller, holder: bool) -> Option<Arc<Credentials>> {
         let slot: Arc<Slot> = self.cache.slot(key)?;
-        let taken = slot.take(holder, self.clock.now())?;
-        slot.offer_login(token, caller.expires);
+        let now = self.clock.now();
+        let taken = slot.take(holder, now)?;
+        slot.offer_login(token, caller.expires, now);
         if taken.nudge {
             // A full queue loses the nudge; the entry is then refreshed at its late point or by the next miss.
             self.wishes.try_send(Wish::Nudge(*key)).ok();

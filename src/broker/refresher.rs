@@ -142,7 +142,7 @@ impl Refresher {
             self.entries.insert(miss.key, miss.wanted);
         }
         let Some(entry) = self.entries.get_mut(&miss.key) else { return };
-        entry.slot.offer_login(&miss.token, miss.token_expires);
+        entry.slot.offer_login(&miss.token, miss.token_expires, now);
         // The miss may have raced a landing.
         if let Some(credentials) = entry.slot.take_first(miss.holder, now) {
             miss.waiter.send(Ok(credentials)).ok();
@@ -175,7 +175,7 @@ impl Refresher {
         if entry.stage != Stage::Idle {
             return;
         }
-        if entry.slot.login().is_some_and(|login| login.expires.passed(now)) {
+        if entry.slot.login().is_some_and(|login| login.life.expires.passed(now)) {
             entry.slot.wipe_login();
         }
         match entry.step(now) {

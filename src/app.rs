@@ -1,0 +1,123 @@
+//! The wiring, and nothing else: every room gets what it needs, every long-lived task is started here, and the end of
+//! all of them is decided here.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tracing::{error, info};
+
+use crate::auth::{FetchKeys, HttpsFetcher, Keeper, Verifier};
+use crate::broker::{Broker, Refresher};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::server::{BindError, Doors, Phase};
+use crate::upstream::CognitoIdentity;
+
+/// The version, as `build_info` shows it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Everything made and bound, nothing running yet.
+pub struct Bound {
+    doors: Doors,
+    broker: Arc<Broker>,
+    refresher: Refresher,
+    keepers: Vec<Keeper>,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    drain: Duration,
+}
+
+/// Why the program cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address is taken.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The system's certificate authorities cannot be read.
+    #[error("the system's certificate authorities cannot be read: {0}; install the package ca-certificates")]
+    Certificates(#[source] io::Error),
+    /// Two metrics have one name: a bug.
+    #[error("the metrics cannot be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// Makes every room and binds every door.
+///
+/// # Errors
+/// When an address is taken, or the machine lacks what TLS needs.
+pub async fn bind(config: Config) -> Result<Bound, StartError> {
+    let clock = Clock::system();
+    let metrics = Arc::new(Metrics::new(VERSION)?);
+    let drain = config.server.drain;
+    let doors = Doors::bind(config.server).await?;
+    let fetcher: Arc<dyn FetchKeys> = Arc::new(HttpsFetcher::new().map_err(StartError::Certificates)?);
+    let (verifier, keepers) = Verifier::new(config.auth, &fetcher, clock.clone(), Arc::clone(&metrics));
+    let exchange = Arc::new(CognitoIdentity::new(&config.upstream, clock.clone(), Arc::clone(&metrics)));
+    let (broker, refresher) = Broker::new(config.broker, verifier, exchange, clock.clone(), Arc::clone(&metrics));
+    Ok(Bound { doors, broker: Arc::new(broker), refresher, keepers, metrics, clock, drain })
+}
+
+impl Bound {
+    /// The addresses as bound: HTTP, gRPC, admin.
+    ///
+    /// # Errors
+    /// When the operating system does not tell.
+    pub fn addresses(&self) -> io::Result<[SocketAddr; 3]> {
+        self.doors.addresses()
+    }
+
+    /// Runs until `signals` says so: the first one drains, the second one ends at once.
+    ///
+    /// # Errors
+    /// When the operating system does not tell an address.
+    pub async fn run(self, mut signals: mpsc::Receiver<()>) -> io::Result<()> {
+        let mut tasks = JoinSet::new();
+        let refresher = self.refresher;
+        tasks.spawn(async move {
+            refresher.run().await;
+            error!("the refresher has ended: nothing is refreshed any more");
+        });
+        self.keepers.into_iter().for_each(|keeper| drop(tasks.spawn(keeper.run())));
+
+        let (phase, seen) = watch::channel(Phase::Serving);
+        let serving = self.doors.run(self.broker, self.metrics, self.clock, seen);
+        tokio::select! {
+            served = serving => served,
+            () = end(&phase, &mut signals, self.drain) => {
+                info!("ended at once, by a second signal");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Moves the phase along, and returns only if all is to end at once.
+async fn end(phase: &watch::Sender<Phase>, signals: &mut mpsc::Receiver<()>, drain: Duration) {
+    if signals.recv().await.is_none() {
+        // Nobody can send a signal any more: serve for good.
+        std::future::pending::<()>().await;
+    }
+    info!(serving_for_seconds = drain.as_secs(), "draining: not ready any more, serving goes on");
+    phase.send_replace(Phase::Draining);
+    tokio::select! {
+        () = tokio::time::sleep(drain) => {}
+        Some(()) = signals.recv() => return,
+    }
+    info!("stopping");
+    phase.send_replace(Phase::Stopping);
+    if signals.recv().await.is_none() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Starts a task that lives as long as the runtime: tasks are started in this file and in `server/` only.
+#[expect(clippy::disallowed_methods, reason = "app.rs is where long-lived tasks start")]
+pub(crate) fn forward(task: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(task);
+}

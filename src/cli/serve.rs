@@ -1,0 +1,50 @@
+//! `cupbearer serve`: the daemon.
+
+use std::future::Future;
+use std::path::PathBuf;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::app;
+use crate::cli::Failure;
+use crate::config;
+
+pub(super) fn run(file: Option<PathBuf>) -> Result<(), Failure> {
+    let path = config::config_path(file).map_err(|fault| Failure::Usage(fault.to_string()))?;
+    let config = config::load(&path).map_err(|faults| Failure::Usage(faults.to_string()))?;
+    on_runtime(async {
+        let bound = app::bind(config).await?;
+        bound.run(signals()?).await?;
+        Ok(())
+    })
+}
+
+/// Runs `work` on a runtime of its own.
+pub(super) fn on_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(work);
+    // What is still running has had its time.
+    runtime.shutdown_background();
+    done
+}
+
+/// SIGTERM and SIGINT, as they come in.
+pub(super) fn signals() -> std::io::Result<mpsc::Receiver<()>> {
+    let (sender, receiver) = mpsc::channel(2);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    app::forward(async move {
+        loop {
+            tokio::select! {
+                Some(()) = terminate.recv() => {}
+                Some(()) = interrupt.recv() => {}
+                else => return,
+            }
+            if sender.send(()).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(receiver)
+}

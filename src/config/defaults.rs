@@ -1,0 +1,65 @@
+//! What is in force where the file says nothing, and the bounds of what it may say. Knows no file.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
+
+use crate::config::profiles::{Flow, Resolution};
+use crate::roles::Mapping;
+
+pub(super) const DEFAULT_HTTP: SocketAddr = local(2870);
+pub(super) const DEFAULT_GRPC: SocketAddr = local(2871);
+pub(super) const DEFAULT_ADMIN: SocketAddr = local(2872);
+pub(super) const DEFAULT_DRAIN_SECONDS: u64 = 10;
+
+/// What stands before the region in the two issuers that Cognito documents for a user pool, and what after it. Where
+/// AWS has another domain, `issuers` must be set.
+pub(super) const DEFAULT_ISSUER_SERVICES: [&str; 2] = ["cognito-idp", "issuer-cognito-idp"];
+pub(super) const DEFAULT_ISSUER_DOMAIN: &str = "amazonaws.com";
+/// What is added to a user pool's first issuer.
+pub(super) const DEFAULT_JWKS_PATH: &str = "/.well-known/jwks.json";
+
+pub(super) const DEFAULT_FLOW: Flow = Flow::Enhanced;
+pub(super) const DEFAULT_MAPPING: Mapping = Mapping::Token;
+pub(super) const DEFAULT_AMBIGUOUS: Resolution = Resolution::Deny;
+pub(super) const DEFAULT_PREFERRED_MUST_BE_LISTED: bool = true;
+
+pub(super) const DEFAULT_AT: f64 = 0.333;
+pub(super) const DEFAULT_JITTER: f64 = 0.1;
+pub(super) const DEFAULT_LATEST_AT: f64 = 0.6;
+pub(super) const DEFAULT_MIN_REMAINING_SECONDS: u64 = 1200;
+
+pub(super) const DEFAULT_COLD_HOLD_MS: u64 = 900;
+pub(super) const DEFAULT_EXCHANGE_TIMEOUT_MS: u64 = 5000;
+pub(super) const DEFAULT_ENTRIES: usize = 100_000;
+pub(super) const DEFAULT_ENTRIES_PER_SUBJECT: usize = 32;
+pub(super) const DEFAULT_CONNECTIONS: usize = 10_000;
+pub(super) const DEFAULT_TOKEN_BYTES: usize = 16_384;
+pub(super) const DEFAULT_HEADER_BYTES: usize = 32_768;
+pub(super) const DEFAULT_CONCURRENCY: usize = 64;
+
+pub(super) const DRAIN_SECONDS: RangeInclusive<u64> = 0..=3600;
+/// Twelve hours: no credentials live longer.
+pub(super) const MIN_REMAINING_SECONDS: RangeInclusive<u64> = 0..=43_200;
+pub(super) const JITTER: RangeInclusive<f64> = 0.0..=0.3;
+/// A refresh later than this leaves no time for a second try.
+pub(super) const LATEST_AT_MOST: f64 = 0.9;
+pub(super) const COLD_HOLD_MS: RangeInclusive<u64> = 1..=10_000;
+pub(super) const EXCHANGE_TIMEOUT_MS: RangeInclusive<u64> = 1..=60_000;
+pub(super) const ENTRIES: RangeInclusive<usize> = 1..=10_000_000;
+pub(super) const ENTRIES_PER_SUBJECT: RangeInclusive<usize> = 1..=10_000;
+pub(super) const CONNECTIONS: RangeInclusive<usize> = 1..=1_000_000;
+pub(super) const TOKEN_BYTES: RangeInclusive<usize> = 256..=524_288;
+/// From the smallest buffer that the HTTP/1 parser takes.
+pub(super) const HEADER_BYTES: RangeInclusive<usize> = 8192..=1_048_576;
+pub(super) const CONCURRENCY: RangeInclusive<usize> = 1..=1024;
+
+/// How many verdicts on tokens are remembered. No key of the file: it trades nothing but memory.
+pub(super) const VERDICTS: NonZeroUsize = match NonZeroUsize::new(100_000) {
+    Some(number) => number,
+    None => NonZeroUsize::MIN,
+};
+
+const fn local(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}

@@ -1,0 +1,118 @@
+//! The forms that single values must have: names, Cognito's ids, addresses, URLs. Pure.
+//!
+//! The forms of ids and their lengths are those of the Amazon Cognito API reference. Each refusal says what would be
+//! right and leaves out what was typed.
+
+use std::net::SocketAddr;
+
+use url::{Host, Url};
+
+use crate::config::spelling::nearest;
+use crate::model::RoleArn;
+
+/// `REGION_NAME`: `[\w-]+_[0-9a-zA-Z]+`, 1 to 55 characters. The region ends at the first `_`, so it cannot begin there.
+pub(super) fn user_pool_id(text: String) -> Result<String, &'static str> {
+    let parts = text.rsplit_once('_').filter(|_| !text.starts_with('_'));
+    let sound = parts.is_some_and(|(region, name)| is_word(region) && is_alphanumeric(name));
+    let wanted = "no user pool id: REGION_NAME is wanted, at most 55 characters";
+    (sound && text.len() <= 55).then_some(text).ok_or(wanted)
+}
+
+/// `[\w+]+`, 1 to 128 characters.
+pub(super) fn client_id(text: String) -> Result<String, &'static str> {
+    let sound = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'+');
+    let wanted = "no app client id: 1 to 128 letters, digits, _ and + are wanted";
+    (sound && (1..=128).contains(&text.len())).then_some(text).ok_or(wanted)
+}
+
+/// `REGION:GUID`: `[\w-]+:[0-9a-f-]+`, 1 to 55 characters.
+pub(super) fn identity_pool_id(text: String) -> Result<String, &'static str> {
+    let hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-');
+    let guid = |guid: &str| !guid.is_empty() && guid.bytes().all(hex);
+    let sound = text.split_once(':').is_some_and(|(region, rest)| is_word(region) && guid(rest));
+    let wanted = "no identity pool id: REGION:GUID is wanted, in lower case, at most 55 characters";
+    (sound && text.len() <= 55).then_some(text).ok_or(wanted)
+}
+
+/// The name of a region; which there are is for AWS to say.
+pub(super) fn region(text: String) -> Result<String, &'static str> {
+    let sound = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    let wanted = "no region: a name like us-east-1 is wanted";
+    (sound && (1..=32).contains(&text.len())).then_some(text).ok_or(wanted)
+}
+
+/// The name of a profile or a role alias. It stands in paths, where `.` and `..` would mean another one.
+pub(super) fn name(text: String) -> Result<String, &'static str> {
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    let sound = text.bytes().all(letter) && (1..=64).contains(&text.len()) && text != "." && text != "..";
+    sound.then_some(text).ok_or("no name for a path: 1 to 64 letters, digits, _, . and - are wanted")
+}
+
+/// A key of the `Logins` map: 1 to 128 characters.
+pub(super) fn logins_key(text: String) -> Result<String, &'static str> {
+    let sound = text.bytes().all(|byte| byte.is_ascii_graphic()) && !text.contains("://");
+    let wanted = "no key of a Logins map: the issuer without https:// is wanted, 1 to 128 characters";
+    (sound && (1..=128).contains(&text.len())).then_some(text).ok_or(wanted)
+}
+
+/// An IAM role's ARN.
+pub(super) fn role(text: String) -> Result<RoleArn, &'static str> {
+    RoleArn::parse(&text).ok_or("no role ARN: arn:aws:iam::ACCOUNT:role/NAME is wanted")
+}
+
+/// Where a door is: an address of this machine alone.
+pub(super) fn loopback(text: String) -> Result<SocketAddr, &'static str> {
+    let wanted = "no address: IP:PORT is wanted, like 127.0.0.1:2870 or [::1]:2870";
+    let address: SocketAddr = text.parse().map_err(|_| wanted)?;
+    let refusal = "not supported yet: other than loopback addresses (127.0.0.0/8, [::1])";
+    address.ip().is_loopback().then_some(address).ok_or(refusal)
+}
+
+/// An https URL; an http one for a loopback address. Byte for byte as it will be used: nothing is trimmed away.
+pub(super) fn url(text: &str) -> Result<Url, &'static str> {
+    let wanted = "no URL: https://HOST/PATH is wanted";
+    let written_out = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    let (scheme, rest) = text.split_once("://").filter(|_| written_out).ok_or(wanted)?;
+    let url = Url::parse(text).ok().filter(|_| !rest.starts_with('/')).ok_or(wanted)?;
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.contains('@') || url.query().is_some() || url.fragment().is_some() {
+        return Err("the URL says too much: one without user name, query and fragment is wanted");
+    }
+    match scheme {
+        "https" => Ok(url),
+        "http" if is_loopback(&url) => Ok(url),
+        "http" => Err("http is for loopback addresses only (127.0.0.0/8, [::1], localhost): https is wanted"),
+        _ => Err(wanted),
+    }
+}
+
+/// One of the values that a key can have; one without a meaning is known, and not supported yet.
+pub(super) fn choice<T: Copy>(text: &str, options: &[(&'static str, Option<T>)]) -> Result<T, String> {
+    let names = |supported: bool| options.iter().filter(move |(_, means)| means.is_some() || !supported);
+    let listed = names(true).map(|(name, _)| format!("\"{name}\"")).collect::<Vec<_>>().join(" or ");
+    match options.iter().find(|(name, _)| *name == text) {
+        Some((_, Some(means))) => Ok(*means),
+        Some((name, None)) => Err(format!("not supported yet: \"{name}\"; {listed} is")),
+        None => match nearest(text, names(false).map(|(name, _)| *name)) {
+            Some(meant) => Err(format!("unknown value: did you mean \"{meant}\"?")),
+            None => Err(format!("unknown value: {listed} is wanted")),
+        },
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+}
+
+fn is_alphanumeric(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}

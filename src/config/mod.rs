@@ -1,0 +1,114 @@
+//! The configuration, from a file to what each room is to do. The only room that reads files and the environment.
+//!
+//! A file is read in two steps: as it was typed ([`raw`]) and as it is used ([`resolve`]). Neither stops at a fault,
+//! so that one run tells all of them ([`Faults`]). [`Config::show`] is the text of `cupbearer check`.
+
+mod defaults;
+mod document;
+mod faults;
+mod field;
+mod forms;
+mod pools;
+mod profiles;
+mod raw;
+mod resolve;
+mod show;
+mod spelling;
+mod substitute;
+
+#[cfg(test)]
+mod tests;
+
+use std::env::VarError;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+
+use crate::{auth, broker, server, upstream};
+
+pub use faults::{Fault, Faults};
+
+use document::{Source, Table};
+use faults::Found;
+use raw::Document;
+
+/// Every room's own configuration.
+pub struct Config {
+    /// Which tokens are taken.
+    pub auth: auth::Config,
+    /// Where Cognito is.
+    pub upstream: upstream::Config,
+    /// The profiles, when to refresh, and how much of everything.
+    pub broker: broker::Config,
+    /// Where the doors are.
+    pub server: server::Config,
+}
+
+/// Nobody said where the configuration file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no configuration file: name one with --config FILE or in the environment variable CUPBEARER_CONFIG")]
+pub struct NoPath;
+
+/// Reads the file at `path`.
+///
+/// # Errors
+/// With everything that is wrong in it, or with the one reason why it cannot be read.
+pub fn load(path: &Path) -> Result<Config, Faults> {
+    let name = path.display().to_string();
+    let bytes = fs::read(path).map_err(|error| Faults::only(&name, None, format!("cannot be read: {error}")))?;
+    parse_bytes(&name, &bytes, &|variable| read_variable(variable)?.into_string().ok())
+}
+
+/// Takes `text` for the content of the file `file_name`, with `env` for the environment. Pure.
+///
+/// # Errors
+/// With everything that is wrong in it. A fault repeats neither what `env` said nor any other string value.
+pub fn parse(file_name: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Faults> {
+    let found = Found::default();
+    let source = Source::new(text, env, &found);
+    let document = DeTable::parse(text).map_err(|error| {
+        let line = error.span().map(|span| source.line(span.start));
+        Faults::only(file_name, line, format!("no TOML: {}", error.message().replace(['\n', '\r'], " ")))
+    })?;
+    let typed = Document::read(Table::root(document.get_ref(), &source));
+    let config = resolve::resolve(typed, &found);
+    found.none_or(file_name, config)
+}
+
+/// Where the configuration file is: where the flag says, or else the variable `CUPBEARER_CONFIG`.
+///
+/// # Errors
+/// When neither says anything.
+pub fn config_path(flag: Option<PathBuf>) -> Result<PathBuf, NoPath> {
+    let said = |value: &OsString| !value.is_empty();
+    flag.or_else(|| read_variable("CUPBEARER_CONFIG").filter(said).map(PathBuf::from)).ok_or(NoPath)
+}
+
+/// The log filter of the environment: `RUST_LOG`.
+pub fn log_filter() -> Option<String> {
+    read_variable("RUST_LOG")?.into_string().ok().filter(|filter| !filter.is_empty())
+}
+
+/// The system's directory for temporary files.
+pub fn temp_dir() -> PathBuf {
+    std::env::temp_dir()
+}
+
+fn parse_bytes(file_name: &str, bytes: &[u8], env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Faults> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let breaks = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+        Faults::only(file_name, Some(breaks + 1), "no TOML: the line is not UTF-8".to_owned())
+    })?;
+    parse(file_name, text, env)
+}
+
+#[expect(clippy::disallowed_methods, reason = "this function is the program's only reader of the environment")]
+fn read_variable(name: &str) -> Option<OsString> {
+    match std::env::var(name) {
+        Ok(value) => Some(value.into()),
+        Err(VarError::NotUnicode(value)) => Some(value),
+        Err(VarError::NotPresent) => None,
+    }
+}

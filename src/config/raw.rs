@@ -1,0 +1,218 @@
+//! The configuration as it was typed: every key may be missing. Knows no default and judges nothing but types.
+//!
+//! The keys of the file are named here and nowhere else: those that work, and those that are known but do not yet.
+
+use crate::config::document::Table;
+use crate::config::field::{Field, List, Names};
+
+/// The file.
+pub(super) struct Document {
+    pub(super) server: Server,
+    pub(super) aws: Aws,
+    pub(super) user_pools: Field<Vec<UserPool>>,
+    pub(super) profiles: Field<Vec<Profile>>,
+    pub(super) refresh: Refresh,
+    pub(super) limits: Limits,
+    pub(super) upstream: Upstream,
+}
+
+/// `[server]`
+pub(super) struct Server {
+    pub(super) http: Field<String>,
+    pub(super) grpc: Field<String>,
+    pub(super) admin: Field<String>,
+    pub(super) drain_seconds: Field<i64>,
+}
+
+/// `[aws]`
+pub(super) struct Aws {
+    pub(super) region: Field<String>,
+    pub(super) endpoint_url: Field<String>,
+    pub(super) cognito_identity_endpoint_url: Field<String>,
+}
+
+/// One of `[[user_pools]]`
+pub(super) struct UserPool {
+    pub(super) id: Field<String>,
+    pub(super) client_ids: Field<List>,
+    pub(super) issuers: Field<List>,
+    pub(super) jwks_url: Field<String>,
+}
+
+/// `[profiles.NAME]`
+pub(super) struct Profile {
+    pub(super) name: Field<String>,
+    pub(super) flow: Field<String>,
+    pub(super) user_pools: Field<List>,
+    pub(super) identity_pool_id: Field<String>,
+    pub(super) logins_key: Field<String>,
+    pub(super) roles: Roles,
+}
+
+/// `[profiles.NAME.roles]`
+pub(super) struct Roles {
+    pub(super) mapping: Field<String>,
+    pub(super) ambiguous_role_resolution: Field<String>,
+    pub(super) authenticated_role: Field<String>,
+    pub(super) aliases: Field<Names>,
+    pub(super) preferred_role_must_be_listed: Field<bool>,
+}
+
+/// `[refresh]`
+pub(super) struct Refresh {
+    pub(super) at: Field<f64>,
+    pub(super) jitter: Field<f64>,
+    pub(super) latest_at: Field<f64>,
+    pub(super) min_remaining_seconds: Field<i64>,
+}
+
+/// `[limits]`
+pub(super) struct Limits {
+    pub(super) cold_hold_ms: Field<i64>,
+    pub(super) exchange_timeout_ms: Field<i64>,
+    pub(super) entries: Field<i64>,
+    pub(super) entries_per_subject: Field<i64>,
+    pub(super) connections: Field<i64>,
+    pub(super) token_bytes: Field<i64>,
+    pub(super) header_bytes: Field<i64>,
+}
+
+/// `[upstream]`
+pub(super) struct Upstream {
+    pub(super) concurrency: Field<i64>,
+}
+
+impl Document {
+    /// Reads the whole file; what cannot be read is told.
+    pub(super) fn read(mut table: Table<'_>) -> Self {
+        let document = Self {
+            server: Server::read(table.table("server")),
+            aws: Aws::read(table.table("aws")),
+            user_pools: table.tables("user_pools").map(|each| each.into_iter().map(UserPool::read).collect()),
+            profiles: table.named_tables("profiles").map(|each| each.into_iter().map(Profile::read).collect()),
+            refresh: Refresh::read(table.table("refresh")),
+            limits: Limits::read(table.table("limits")),
+            upstream: Upstream::read(table.table("upstream")),
+        };
+        table.finish(&["state", "audit", "admin", "sessions", "configured_sessions"]);
+        document
+    }
+}
+
+impl Server {
+    fn read(mut table: Table<'_>) -> Self {
+        let server = Self {
+            http: table.take("http"),
+            grpc: table.take("grpc"),
+            admin: table.take("admin"),
+            drain_seconds: table.take("drain_seconds"),
+        };
+        table.finish(&["metrics", "grpc_uds", "grpc_reflection", "allow_non_loopback", "tls"]);
+        server
+    }
+}
+
+impl Aws {
+    fn read(mut table: Table<'_>) -> Self {
+        let aws = Self {
+            region: table.take("region"),
+            endpoint_url: table.take("endpoint_url"),
+            cognito_identity_endpoint_url: table.take("cognito_identity_endpoint_url"),
+        };
+        table.finish(&["cognito_idp_endpoint_url", "sts_endpoint_url"]);
+        aws
+    }
+}
+
+impl UserPool {
+    fn read(mut table: Table<'_>) -> Self {
+        let pool = Self {
+            id: table.take("id"),
+            client_ids: table.take("client_ids"),
+            issuers: table.take("issuers"),
+            jwks_url: table.take("jwks_url"),
+        };
+        table.finish(&["client_secret_file", "accept_access_tokens"]);
+        pool
+    }
+}
+
+impl Profile {
+    fn read((name, mut table): (String, Table<'_>)) -> Self {
+        let profile = Self {
+            name: Field::found(table.place.clone(), name),
+            flow: table.take("flow"),
+            user_pools: table.take("user_pools"),
+            identity_pool_id: table.take("identity_pool_id"),
+            logins_key: table.take("logins_key"),
+            roles: Roles::read(table.table("roles")),
+        };
+        table.finish(&[
+            "accept_access_tokens",
+            "allow_unauthenticated",
+            "duration_seconds",
+            "external_id",
+            "session_policy",
+            "source_identity",
+            "volatile_claims",
+        ]);
+        profile
+    }
+}
+
+impl Roles {
+    fn read(mut table: Table<'_>) -> Self {
+        let roles = Self {
+            mapping: table.take("mapping"),
+            ambiguous_role_resolution: table.take("ambiguous_role_resolution"),
+            authenticated_role: table.take("authenticated_role"),
+            aliases: table.take("aliases"),
+            preferred_role_must_be_listed: table.take("preferred_role_must_be_listed"),
+        };
+        table.finish(&["rules", "groups"]);
+        roles
+    }
+}
+
+impl Refresh {
+    fn read(mut table: Table<'_>) -> Self {
+        let refresh = Self {
+            at: table.take("at"),
+            jitter: table.take("jitter"),
+            latest_at: table.take("latest_at"),
+            min_remaining_seconds: table.take("min_remaining_seconds"),
+        };
+        table.finish(&[]);
+        refresh
+    }
+}
+
+impl Limits {
+    fn read(mut table: Table<'_>) -> Self {
+        let limits = Self {
+            cold_hold_ms: table.take("cold_hold_ms"),
+            exchange_timeout_ms: table.take("exchange_timeout_ms"),
+            entries: table.take("entries"),
+            entries_per_subject: table.take("entries_per_subject"),
+            connections: table.take("connections"),
+            token_bytes: table.take("token_bytes"),
+            header_bytes: table.take("header_bytes"),
+        };
+        table.finish(&[]);
+        limits
+    }
+}
+
+impl Upstream {
+    fn read(mut table: Table<'_>) -> Self {
+        let upstream = Self { concurrency: table.take("concurrency") };
+        table.finish(&[
+            "get_id_per_second",
+            "get_credentials_for_identity_per_second",
+            "get_open_id_token_per_second",
+            "assume_role_per_second",
+            "refresh_token_per_second",
+        ]);
+        upstream
+    }
+}

@@ -1,0 +1,298 @@
+//! The files of `tests/it/config`, and whatever else one may find in a file.
+
+use std::fs;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::roles::{Ambiguous, Mapping};
+
+/// What the test environment says, and no fault may.
+const SECRET: &str = "Hunter2 secret!";
+
+fn env(name: &str) -> Option<String> {
+    let value = match name {
+        "POOL" => "FromEnv",
+        "PORT" => "4000",
+        "NESTED" => "${POOL}",
+        "SECRET" => SECRET,
+        _ => return None,
+    };
+    Some(value.to_owned())
+}
+
+fn no_env(_: &str) -> Option<String> {
+    None
+}
+
+/// The data files whose names begin with `prefix`, by name.
+fn files(prefix: &str) -> Vec<(String, String)> {
+    let directory = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/config"));
+    let mut files: Vec<_> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), path))
+        .filter(|(name, _)| name.starts_with(prefix) && name.ends_with(".toml"))
+        .map(|(name, path)| (name, fs::read_to_string(path).unwrap()))
+        .collect();
+    files.sort();
+    assert!(!files.is_empty(), "no {prefix} files in {}", directory.display());
+    files
+}
+
+fn file(name: &str) -> String {
+    files(name).remove(0).1
+}
+
+fn sound(name: &str) -> Config {
+    let parsed = parse(name, &file(name), &env);
+    parsed.unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+/// The faults of `text`; it must have some.
+fn faults(name: &str, text: &str) -> Faults {
+    parse(name, text, &env).err().unwrap_or_else(|| panic!("{name} has no faults"))
+}
+
+/// The `# expect: LINE: KEY: MESSAGE` lines of a file; `-` stands for no key.
+fn expected(text: &str) -> Vec<(usize, String, String)> {
+    let expected = text.lines().filter_map(|line| line.strip_prefix("# expect: "));
+    let parts = expected.map(|line| {
+        let mut parts = line.splitn(3, ": ");
+        let (line, key, message) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
+        let key = if key == "-" { "" } else { key };
+        (line.parse().unwrap(), key.to_owned(), message.to_owned())
+    });
+    parts.collect()
+}
+
+#[test]
+fn bad_files_have_the_faults_that_they_say_and_no_others() {
+    for (name, text) in files("bad-") {
+        let faults = faults(&name, &text);
+        let mut left: Vec<_> = faults.iter().collect();
+        for (line, key, message) in expected(&text) {
+            let found = left
+                .iter()
+                .position(|fault| fault.line == Some(line) && fault.key == key && fault.message.starts_with(&message));
+            let found = found.unwrap_or_else(|| panic!("{name} lacks {line}: {key}: {message}\nfound:\n{faults}"));
+            left.remove(found);
+        }
+        assert!(left.is_empty(), "{name} has more: {left:#?}");
+        assert!(!faults.to_string().contains(SECRET), "{faults}");
+        assert!(!format!("{faults:?}").contains(SECRET), "{faults:?}");
+    }
+}
+
+#[test]
+fn a_fault_is_one_line_with_file_line_key_and_what_would_be_right() {
+    let text = file("bad-unknown-keys.toml");
+    let told = faults("etc/cupbearer.toml", &text).to_string();
+    let lines: Vec<_> = told.lines().collect();
+    assert_eq!(lines.len(), expected(&text).len(), "{told}");
+    assert_eq!(lines[1], "etc/cupbearer.toml:4: server.htpp: unknown key: did you mean http?");
+    assert!(lines[2].starts_with(r#"etc/cupbearer.toml:5: server."a b\n": unknown key: "#), "{told}");
+}
+
+#[test]
+fn what_is_shown_is_a_file_that_says_the_same() {
+    for (name, text) in files("ok-").into_iter().filter(|(name, _)| !name.ends_with("-shown.toml")) {
+        let shown = sound(&name).show();
+        let again = parse("shown", &shown, &no_env).unwrap_or_else(|faults| panic!("{name}: {faults}\n{shown}"));
+        assert_eq!(again.show(), shown, "{name}");
+        assert_eq!(shown, file(&name.replace(".toml", "-shown.toml")), "{name}:\n{text}");
+    }
+}
+
+#[test]
+fn what_is_not_said_has_the_documented_defaults() {
+    let config = sound("ok-minimal.toml");
+    let server = &config.server;
+    assert_eq!([server.http, server.grpc, server.admin].map(|door| door.port()), [2870, 2871, 2872]);
+    assert!(server.http.ip().is_loopback());
+    assert_eq!((server.cold_hold, server.longest_hold), (Duration::from_millis(900), Duration::from_secs(5)));
+    assert_eq!(server.drain, Duration::from_secs(10));
+    assert_eq!((server.limits.connections, server.limits.header_bytes), (10_000, 32_768));
+    assert_eq!((config.auth.token_bytes, config.auth.verdicts.get()), (16_384, 100_000));
+    let pool = &config.auth.user_pools[0];
+    let issuers = ["cognito-idp", "issuer-cognito-idp"]
+        .map(|service| format!("https://{service}.us-east-1.amazonaws.com/us-east-1_AbCdEf123"));
+    assert!(pool.issuers.iter().map(|issuer| &**issuer).eq(&issuers), "{:?}", pool.issuers);
+    assert_eq!(pool.jwks_url.as_str(), format!("{}/.well-known/jwks.json", issuers[0]));
+    assert_eq!(config.upstream.regions, ["us-east-1"]);
+    assert_eq!(config.upstream.endpoint_url, None);
+    assert_eq!(config.upstream.call_timeout, Duration::from_secs(5));
+    let (limits, policy) = (&config.broker.limits, &config.broker.policy);
+    assert_eq!((limits.entries, limits.entries_per_subject, limits.concurrency), (100_000, 32, 64));
+    assert_eq!(limits.exchange_timeout, Duration::from_secs(5));
+    assert_eq!((policy.at, policy.jitter, policy.latest_at), (0.333, 0.1, 0.6));
+    assert_eq!(policy.min_remaining, Duration::from_secs(1200));
+    let profile = &config.broker.profiles["default"];
+    assert!(profile.user_pools.contains("us-east-1_AbCdEf123"));
+    assert_eq!((profile.rules.mapping, &profile.rules.ambiguous), (Mapping::Token, &Ambiguous::Deny));
+    assert!(profile.rules.preferred_must_be_listed && profile.rules.aliases.is_empty());
+    assert_eq!(profile.target.logins_key, None);
+}
+
+#[test]
+fn what_is_said_is_used() {
+    let config = sound("ok-everything.toml");
+    assert_eq!(config.server.http.to_string(), "127.0.0.2:0");
+    assert_eq!(config.server.grpc.to_string(), "[::1]:0");
+    assert_eq!(config.server.drain, Duration::ZERO);
+    assert_eq!(config.server.cold_hold, Duration::from_secs(10));
+    assert_eq!(config.server.longest_hold, Duration::from_secs(60));
+    assert_eq!(config.upstream.call_timeout, Duration::from_secs(60));
+    assert_eq!(config.upstream.regions, ["local"]);
+    // The service's own address goes before the one for all.
+    let endpoint = config.upstream.endpoint_url.as_ref().map(url::Url::as_str);
+    assert_eq!(endpoint, Some("http://localhost:5600/"));
+    let pool = &config.auth.user_pools[0];
+    // Byte for byte as typed, since tokens are compared with it.
+    assert_eq!(&*pool.issuers[1], "http://[::1]:5600/local_Pool/");
+    assert_eq!(pool.jwks_url.as_str(), "http://127.200.0.1:5600/keys");
+    let profile = &config.broker.profiles["a.b"];
+    assert_eq!(profile.target.logins_key.as_deref(), Some("127.0.0.1:5600/local_Pool"));
+    assert_eq!(profile.rules.mapping, Mapping::Pool);
+    assert_eq!(profile.rules.aliases["1.0"].as_str(), "arn:aws:iam::111122223333:role/${x");
+    assert!(!profile.rules.preferred_must_be_listed);
+    assert!(matches!(&profile.rules.ambiguous, Ambiguous::AuthenticatedRole(Some(_))));
+    assert_eq!((config.broker.policy.at, config.broker.policy.jitter), (0.25, 0.0));
+    assert_eq!((config.broker.limits.entries, config.broker.limits.concurrency), (16, 1));
+    assert_eq!((config.auth.token_bytes, config.server.limits.header_bytes), (8191, 8192));
+}
+
+#[test]
+fn profiles_admit_all_user_pools_and_call_each_region_once() {
+    let config = sound("ok-sample.toml");
+    assert_eq!(config.broker.profiles["default"].user_pools.len(), 1);
+    assert_eq!(config.broker.profiles["reports"].user_pools.len(), 2);
+    assert_eq!(config.upstream.regions, ["eu-west-1", "us-east-1"]);
+}
+
+#[test]
+fn the_default_role_of_the_pool_need_not_be_known() {
+    let text = file("ok-minimal.toml") + "roles.ambiguous_role_resolution = \"authenticated_role\"\n";
+    let config = parse("test", &text, &no_env).unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!(config.broker.profiles["default"].rules.ambiguous, Ambiguous::AuthenticatedRole(None));
+    assert!(config.show().contains("# authenticated_role: the identity pool's own\n"));
+}
+
+#[test]
+fn lengths_have_their_limits() {
+    let long = |letter: &str, length| letter.repeat(length);
+    for (length, fits) in [(55, true), (56, false)] {
+        assert_eq!(forms::user_pool_id(format!("r_{}", long("A", length - 2))).is_ok(), fits);
+        assert_eq!(forms::identity_pool_id(format!("r:{}", long("a", length - 2))).is_ok(), fits);
+    }
+    for (length, fits) in [(1, true), (128, true), (129, false), (0, false)] {
+        assert_eq!(forms::client_id(long("a", length)).is_ok(), fits);
+        assert_eq!(forms::logins_key(long("a", length)).is_ok(), fits);
+    }
+    for (length, fits) in [(1, true), (64, true), (65, false), (0, false)] {
+        assert_eq!(forms::name(long("a", length)).is_ok(), fits);
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("cupbearer.toml");
+    let fault = |path: &Path| load(path).err().unwrap().to_string();
+    assert!(fault(&path).starts_with(&format!("{}: cannot be read: ", path.display())));
+    fs::write(&path, b"[server]\n# \xff\n").unwrap();
+    assert_eq!(fault(&path), format!("{}:2: no TOML: the line is not UTF-8", path.display()));
+    fs::write(&path, file("ok-minimal.toml")).unwrap();
+    assert!(load(&path).is_ok());
+}
+
+#[test]
+fn the_flag_says_where_the_file_is() {
+    assert_eq!(config_path(Some(PathBuf::from("a.toml"))), Ok(PathBuf::from("a.toml")));
+    assert!(NoPath.to_string().contains("CUPBEARER_CONFIG"));
+    assert!(temp_dir().is_absolute());
+}
+
+/// A sound file with a part of it replaced.
+fn mutated() -> impl Strategy<Value = String> {
+    let part = prop_oneof![
+        "\\PC{0,12}".boxed(),
+        Just("${SECRET}".to_owned()).boxed(),
+        "[-0-9.einfa]{1,22}".boxed(),
+        prop::sample::select(vec!["[", "]", "[[", "{", "}", "\"", "'''", "=", ".", "\n", "#", "\r\n", "\\"])
+            .prop_map(str::to_owned)
+            .boxed(),
+    ];
+    let whole = prop_oneof![Just("ok-everything.toml"), Just("ok-sample.toml"), Just("ok-environment.toml")];
+    (whole, prop::collection::vec((any::<prop::sample::Index>(), 0..24_usize, part), 1..4)).prop_map(
+        |(name, changes)| {
+            let mut text: Vec<char> = file(name).chars().collect();
+            for (at, length, part) in changes {
+                let at = at.index(text.len() + 1);
+                text.splice(at..(at + length).min(text.len()), part.chars());
+            }
+            text.into_iter().collect()
+        },
+    )
+}
+
+/// One value of a sound file replaced by another one, of whatever kind.
+fn revalued() -> impl Strategy<Value = String> {
+    let value = prop_oneof![
+        any::<i64>().prop_map(|number| number.to_string()),
+        any::<f64>().prop_map(|number| toml::Value::from(number).to_string()),
+        "\\PC{0,40}".prop_map(|text| toml::Value::from(text).to_string()),
+        prop::sample::select(vec!["true", "[]", "{}", "[[[]]]", "{ a = { b = 1 } }", "\"${SECRET}\"", "1979-05-27"])
+            .prop_map(str::to_owned),
+    ];
+    (any::<prop::sample::Index>(), value).prop_map(|(at, value)| {
+        let text = file("ok-everything.toml");
+        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        let pairs: Vec<_> = (0..lines.len()).filter(|line| lines[*line].contains(" = ")).collect();
+        let line = &mut lines[*at.get(&pairs)];
+        let key = line.split(" = ").next().unwrap_or_default();
+        *line = format!("{key} = {value}");
+        lines.join("\n")
+    })
+}
+
+/// Whatever the file says, reading it ends in a configuration that can be shown and read again, or in faults.
+fn judge(text: &str) {
+    match parse("any.toml", text, &env) {
+        Ok(config) => {
+            assert!(!config.auth.user_pools.is_empty() && !config.broker.profiles.is_empty());
+            let shown = config.show();
+            let again = parse("shown", &shown, &no_env).unwrap_or_else(|faults| panic!("{faults}\n{shown}"));
+            assert_eq!(again.show(), shown);
+        }
+        Err(faults) => {
+            let told = faults.to_string();
+            assert!(!told.contains(SECRET), "{told}");
+            assert_eq!(told.split('\n').count(), faults.iter().count(), "{told}");
+            assert!(told.lines().all(|line| line.starts_with("any.toml")), "{told}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_judged(text in "(\\PC|\n|\"|\\[|\\]|=){0,200}") {
+        judge(&text);
+    }
+
+    #[test]
+    fn any_bytes_are_judged(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(parse_bytes("any.toml", &bytes, &env).is_err());
+    }
+
+    #[test]
+    fn any_slip_is_judged(text in mutated()) {
+        judge(&text);
+    }
+
+    #[test]
+    fn any_value_is_judged(text in revalued()) {
+        judge(&text);
+    }
+}

@@ -1,0 +1,156 @@
+//! One accept loop for all doors: how many may come in, how long they may be silent, how they are sent home. Knows no
+//! request.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tracing::{debug, warn};
+
+use crate::metrics::Metrics;
+use crate::server::{Limits, MAX_HEADERS, Phase, stopping};
+
+/// Time for a new connection to say its first byte.
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Time for a request's headers, and for a kept-alive connection to begin its next request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time for the requests that are under way when everything stops.
+const LAST_REQUESTS: Duration = Duration::from_secs(6);
+
+/// Pause after the operating system refused a connection, out of file descriptors as a rule.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Room for the request line beside the headers.
+const REQUEST_LINE_BYTES: usize = 8 * 1024;
+
+/// What one who comes in over the limit reads, whichever protocol it speaks.
+const FULL_HOUSE: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncache-control: no-store\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+/// One door's connections.
+pub struct Connections {
+    /// How many more may come in.
+    pub permits: Arc<Semaphore>,
+    /// Where panics are counted.
+    pub metrics: Arc<Metrics>,
+    /// When to stop.
+    pub phase: watch::Receiver<Phase>,
+}
+
+impl Connections {
+    /// Takes connections from `listener` and gives each to `serve`, until the phase is [`Phase::Stopping`] and the
+    /// last one has ended, or its time is up.
+    pub async fn serve<F, S>(self, listener: TcpListener, serve: F)
+    where
+        F: Fn(TcpStream, watch::Receiver<Phase>) -> S,
+        S: Future<Output = ()> + Send + 'static,
+    {
+        let mut served = JoinSet::new();
+        let mut phase = self.phase.clone();
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => self.admit(&mut served, stream, &serve),
+                    Err(error) => {
+                        warn!(%error, "a connection could not be accepted");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+                Some(ended) = served.join_next() => self.reap(&ended),
+                () = stopping(&mut phase) => break,
+            }
+        }
+        drop(listener);
+        let all = async {
+            while let Some(ended) = served.join_next().await {
+                self.reap(&ended);
+            }
+        };
+        if tokio::time::timeout(LAST_REQUESTS, all).await.is_err() {
+            warn!("connections were still open at the end and are cut");
+        }
+    }
+
+    fn admit<F, S>(&self, served: &mut JoinSet<()>, mut stream: TcpStream, serve: &F)
+    where
+        F: Fn(TcpStream, watch::Receiver<Phase>) -> S,
+        S: Future<Output = ()> + Send + 'static,
+    {
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            served.spawn(async move {
+                // It may be gone already, which is what was wanted.
+                stream.write_all(FULL_HOUSE).await.ok();
+            });
+            return;
+        };
+        // Without it an answer may wait 40 ms for an acknowledgement.
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%error, "TCP_NODELAY cannot be set");
+        }
+        let serving = serve(stream, self.phase.clone());
+        served.spawn(async move {
+            serving.await;
+            drop(permit);
+        });
+    }
+
+    fn reap(&self, ended: &Result<(), tokio::task::JoinError>) {
+        if ended.as_ref().is_err_and(tokio::task::JoinError::is_panic) {
+            self.metrics.panics.inc();
+        }
+    }
+}
+
+/// Waits for the first byte of a new connection, and no longer than a caller needs: hyper's own deadlines begin with
+/// the first request.
+pub(super) async fn speaks(stream: &TcpStream) -> bool {
+    matches!(tokio::time::timeout(FIRST_BYTE_TIMEOUT, stream.peek(&mut [0])).await, Ok(Ok(1)))
+}
+
+/// Serves HTTP/1.1 on `stream`: `http1` alone and with a timer, since hyper-util's builder for either protocol has no
+/// deadline before it knows which one it is.
+pub async fn serve_http1<F, S>(stream: TcpStream, limits: Limits, mut phase: watch::Receiver<Phase>, answer: F)
+where
+    F: Fn(Request<Incoming>) -> S,
+    S: Future<Output = Response<Full<Bytes>>>,
+{
+    if !speaks(&stream).await {
+        return;
+    }
+    let service = service_fn(|request| {
+        let answer = answer(request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(limits.header_bytes + REQUEST_LINE_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut serving = pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = stopping(&mut phase) => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%error, "a connection ended early");
+    }
+}

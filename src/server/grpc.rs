@@ -1,0 +1,259 @@
+//! The gRPC door: `cupbearer.v1.CredentialBroker` and `grpc.health.v1`, over HTTP/2 and nothing else.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, Request as HttpRequest, Response as HttpResponse};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use secrecy::ExposeSecret;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tonic::{Request, Response, Status};
+use tonic_health::ServingStatus;
+use tonic_types::{ErrorDetails, StatusExt};
+use tower_service::Service;
+use tracing::debug;
+
+use crate::broker::{Grant, Visit};
+use crate::error::{Error, Kind};
+use crate::metrics::{Listener, Outcome};
+use crate::model::Ask;
+use crate::server::accept::speaks;
+use crate::server::guard::Guard;
+use crate::server::http::{ServeFuture, bearer, report};
+use crate::server::proto::{
+    CredentialBroker, CredentialBrokerServer, Credentials, GetCredentialsRequest, GetCredentialsResponse,
+};
+use crate::server::{House, Limits, MAX_HEADERS, Phase, reply, stopping};
+
+/// Most requests at once on one connection.
+const STREAMS: u32 = 64;
+
+/// How often a silent connection is asked whether it is there, and how long it may take to say so.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
+
+/// Longest message; ours are a few hundred bytes.
+const MESSAGE_BYTES: usize = 32 * 1024;
+
+/// How often the health service looks whether readiness has changed.
+const HEALTH_PERIOD: Duration = Duration::from_millis(250);
+
+/// The service's name, as health checks ask for it.
+const SERVICE: &str = "cupbearer.v1.CredentialBroker";
+
+/// The service.
+struct Grpc(Arc<House>);
+
+/// What each connection of this door is served with.
+pub(super) fn door(
+    house: &Arc<House>,
+    address: SocketAddr,
+) -> impl Fn(TcpStream, watch::Receiver<Phase>) -> ServeFuture {
+    let service = CredentialBrokerServer::new(Grpc(Arc::clone(house))).max_decoding_message_size(MESSAGE_BYTES);
+    let health = tonic_health::server::HealthService::from_health_reporter(house.health.clone());
+    let health = tonic_health::pb::health_server::HealthServer::new(health);
+    let routes = Routes::new(service).add_service(health).prepare();
+    let guard = Arc::new(Guard::new(address, house.config.limits));
+    let house = Arc::clone(house);
+    move |stream, phase| {
+        let (house, guard, routes) = (Arc::clone(&house), Arc::clone(&guard), routes.clone());
+        Box::pin(async move {
+            if speaks(&stream).await {
+                serve(stream, phase, house, guard, routes).await;
+            }
+        })
+    }
+}
+
+/// Keeps the health service as ready as the house is, until the end.
+pub(super) async fn watch_health(house: &House) {
+    let mut phase = house.phase.clone();
+    loop {
+        let ready = house.waiting_for().is_empty();
+        let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for service in ["", SERVICE] {
+            house.health.set_service_status(service, status).await;
+        }
+        if tokio::time::timeout(HEALTH_PERIOD, stopping(&mut phase)).await.is_ok() {
+            return;
+        }
+    }
+}
+
+async fn serve(
+    stream: TcpStream,
+    mut phase: watch::Receiver<Phase>,
+    house: Arc<House>,
+    guard: Arc<Guard>,
+    routes: Routes,
+) {
+    let limits = house.config.limits;
+    let service = service_fn(move |request: HttpRequest<Incoming>| {
+        let (house, guard, mut routes) = (Arc::clone(&house), Arc::clone(&guard), routes.clone());
+        async move {
+            if let Err(error) = guard.check(request.version(), request.uri(), request.headers()) {
+                report(Listener::Grpc, &error);
+                house.answered(Listener::Grpc, reply::row(error.kind()).outcome, house.clock.now().boot);
+                return Ok::<HttpResponse<Body>, Infallible>(status(&error).into_http());
+            }
+            routes.call(request).await
+        }
+    });
+    let serving = builder(limits).serve_connection(TokioIo::new(stream), service);
+    let mut serving = pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = stopping(&mut phase) => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%error, "a connection ended early");
+    }
+}
+
+/// HTTP/2 alone, with its bounds: hyper's own are 200 streams and 16 KiB of headers, too many and too small.
+fn builder(limits: Limits) -> http2::Builder<TokioExecutor> {
+    // A header counts 32 bytes more than its text (RFC 9113 section 6.5.2).
+    let list = limits.header_bytes + MAX_HEADERS * 32;
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(u32::try_from(list).unwrap_or(u32::MAX))
+        .keep_alive_interval(KEEP_ALIVE.0)
+        .keep_alive_timeout(KEEP_ALIVE.1);
+    builder
+}
+
+#[tonic::async_trait]
+impl CredentialBroker for Grpc {
+    async fn get_credentials(
+        &self,
+        request: Request<GetCredentialsRequest>,
+    ) -> Result<Response<GetCredentialsResponse>, Status> {
+        let house = &self.0;
+        let started = house.clock.now().boot;
+        let asked = credentials(house, request).await;
+        let (answer, outcome) = match asked {
+            Ok(grant) => {
+                let outcome = if grant.near_expiry { Outcome::NearExpiry } else { Outcome::Ok };
+                (Ok(Response::new(granted(&grant))), outcome)
+            }
+            Err(error) => {
+                report(Listener::Grpc, &error);
+                (Err(status(&error)), reply::row(error.kind()).outcome)
+            }
+        };
+        house.answered(Listener::Grpc, outcome, started);
+        answer
+    }
+}
+
+async fn credentials(house: &House, request: Request<GetCredentialsRequest>) -> Result<Grant, Error> {
+    let (metadata, _, message) = request.into_parts();
+    let headers = metadata.into_headers();
+    if !message.session_policy.is_empty() || !message.policy_arns.is_empty() {
+        return Err(Error::new(Kind::InvalidRequest, "session policies are not supported yet"));
+    }
+    if house.phase() == Phase::Stopping {
+        return Err(Error::new(Kind::Draining, "the broker is stopping"));
+    }
+    let token = bearer(&headers)?;
+    let named = |text: String| Some(text).filter(|text| !text.is_empty());
+    let ask =
+        Ask { profile: named(message.profile).unwrap_or_else(|| "default".to_owned()), role: named(message.role) };
+    let longest = house.config.longest_hold;
+    let hold = timeout(&headers).map_or(longest, |timeout| (timeout - margin(timeout)).min(longest));
+    let visit = Visit { holder: false, hold, hold_failures: false };
+    house.broker.credentials(&token, &ask, visit).await
+}
+
+/// What is kept of a caller's deadline, so that the answer is there before the caller gives up and hears nothing.
+fn margin(timeout: Duration) -> Duration {
+    (timeout / 10).min(Duration::from_millis(50))
+}
+
+/// The caller's `grpc-timeout` (gRPC over HTTP/2, "Requests"): at most eight digits and a unit.
+fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let count: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(count * 3600)),
+        "M" => Some(Duration::from_secs(count * 60)),
+        "S" => Some(Duration::from_secs(count)),
+        "m" => Some(Duration::from_millis(count)),
+        "u" => Some(Duration::from_micros(count)),
+        "n" => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
+}
+
+fn granted(grant: &Grant) -> GetCredentialsResponse {
+    let held = &grant.credentials;
+    let role = held.role_arn.as_ref();
+    let credentials = Credentials {
+        access_key_id: held.access_key_id.clone(),
+        secret_access_key: held.secret_access_key.expose_secret().to_owned(),
+        session_token: held.session_token.expose_secret().to_owned(),
+        expiration: Some(timestamp(held.expires.wall())),
+        role_arn: role.map(ToString::to_string).unwrap_or_default(),
+        account_id: role.and_then(|role| role.account_id()).unwrap_or_default().to_owned(),
+        identity_id: held.identity_id.as_ref().map(|id| id.0.to_string()).unwrap_or_default(),
+    };
+    GetCredentialsResponse {
+        credentials: Some(credentials),
+        present_token_by: Some(timestamp(grant.present_token_by.wall())),
+    }
+}
+
+fn timestamp(at: SystemTime) -> prost_types::Timestamp {
+    prost_types::Timestamp::from(at)
+}
+
+/// The status for a failure, with google.rpc.ErrorInfo and, where trying again helps, RetryInfo.
+fn status(error: &Error) -> Status {
+    let row = reply::row(error.kind());
+    let mut details = ErrorDetails::with_error_info(row.reason, "cupbearer", []);
+    if error.kind().passes_by_itself() {
+        details.set_retry_info(Some(Duration::from_secs(1)));
+    }
+    Status::with_error_details(row.grpc, row.message, details)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_have_one_form() {
+        let parsed = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", text.parse().unwrap());
+            timeout(&headers)
+        };
+        assert_eq!(parsed("1H"), Some(Duration::from_secs(3600)));
+        assert_eq!(parsed("2M"), Some(Duration::from_secs(120)));
+        assert_eq!(parsed("99999999S"), Some(Duration::from_secs(99_999_999)));
+        assert_eq!(parsed("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(parsed("7u"), Some(Duration::from_micros(7)));
+        assert_eq!(parsed("7n"), Some(Duration::from_nanos(7)));
+        for bent in ["", "S", "5", "-5S", "+5S", "123456789S", "5s", "5 S", "1.5S"] {
+            assert_eq!(parsed(bent), None, "{bent}");
+        }
+        assert_eq!(timeout(&HeaderMap::new()), None);
+    }
+}

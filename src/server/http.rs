@@ -1,0 +1,258 @@
+//! The HTTP door: the container-credentials protocol of the AWS SDKs
+//! (`AWS_CONTAINER_CREDENTIALS_FULL_URI`, AWS SDKs and Tools Reference Guide, "Container credential provider").
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use secrecy::ExposeSecret;
+use serde::Serialize;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tracing::{info, warn};
+use zeroize::Zeroizing;
+
+use crate::broker::{Grant, Visit};
+use crate::clock::rfc3339;
+use crate::error::{Error, Kind};
+use crate::metrics::{Listener, Outcome};
+use crate::model::{Ask, Credentials};
+use crate::secret::CupToken;
+use crate::server::accept::serve_http1;
+use crate::server::guard::Guard;
+use crate::server::{House, Phase, reply};
+
+/// Longest profile or alias in a path.
+const NAME_BYTES: usize = 64;
+
+/// Room for one body, so that writing it leaves no copy behind in a smaller buffer.
+const BODY_BYTES: usize = 16 * 1024;
+
+/// The body of a 200, in the SDKs' spelling. All of them parse whole seconds with `Z`, and some nothing else.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Body<'a> {
+    code: &'static str,
+    r#type: &'static str,
+    last_updated: String,
+    access_key_id: &'a str,
+    secret_access_key: &'a str,
+    token: &'a str,
+    expiration: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role_arn: Option<&'a str>,
+}
+
+/// What each connection of this door is served with.
+pub(super) fn door(
+    house: &Arc<House>,
+    address: SocketAddr,
+) -> impl Fn(TcpStream, watch::Receiver<Phase>) -> ServeFuture {
+    let limits = house.config.limits;
+    let guard = Arc::new(Guard::new(address, limits));
+    let house = Arc::clone(house);
+    move |stream, phase| {
+        let (house, guard) = (Arc::clone(&house), Arc::clone(&guard));
+        Box::pin(async move {
+            serve_http1(stream, limits, phase, |request| answer(&house, &guard, request)).await;
+        })
+    }
+}
+
+/// A connection being served.
+pub(super) type ServeFuture = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Answers one request; a panic on the way is counted and told as our bug.
+async fn answer(house: &House, guard: &Guard, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let started = house.clock.now().boot;
+    let asked = AssertUnwindSafe(credentials(house, guard, &request)).catch_unwind().await;
+    let asked = asked.unwrap_or_else(|_panic| {
+        house.metrics.panics.inc();
+        Err(Error::new(Kind::Internal, "a request's handler panicked: this is a bug"))
+    });
+    let (response, outcome) = match asked {
+        Ok(grant) => (granted(&grant.credentials), if grant.near_expiry { Outcome::NearExpiry } else { Outcome::Ok }),
+        Err(error) => {
+            report(Listener::Http, &error);
+            (refused(&error, &request), reply::row(error.kind()).outcome)
+        }
+    };
+    house.answered(Listener::Http, outcome, started);
+    response
+}
+
+/// The order of judgement: guard, method, body, path, token, and then what the broker says.
+async fn credentials(house: &House, guard: &Guard, request: &Request<Incoming>) -> Result<Grant, Error> {
+    let headers = request.headers();
+    guard.check(request.version(), request.uri(), headers)?;
+    if request.method() != Method::GET {
+        return Err(Error::new(Kind::MethodNotAllowed, "the method is not GET"));
+    }
+    if has_body(headers) {
+        return Err(Error::new(Kind::RequestTooLarge, "a GET with a body"));
+    }
+    let ask = ask(request.uri().path())?;
+    if request.uri().query().is_some() {
+        let cause = "a query is not read: put the role into the path, since some SDKs drop the query";
+        return Err(Error::new(Kind::InvalidRequest, cause));
+    }
+    if house.phase() == Phase::Stopping {
+        return Err(Error::new(Kind::Draining, "the broker is stopping"));
+    }
+    let token = bearer(headers)?;
+    let visit = Visit { holder: true, hold: house.config.cold_hold, hold_failures: true };
+    house.broker.credentials(&token, &ask, visit).await
+}
+
+/// Tells the log of a failure, once, here at the top. What happens to honest callers all day is not a warning.
+pub(super) fn report(listener: Listener, error: &Error) {
+    let listener = listener.as_str();
+    match error.kind() {
+        Kind::UpstreamDenied | Kind::UpstreamUnavailable | Kind::KeysUnavailable | Kind::Internal => {
+            warn!(listener, kind = ?error.kind(), cause = error.cause(), "refused");
+        }
+        _ => info!(listener, kind = ?error.kind(), cause = error.cause(), "refused"),
+    }
+}
+
+/// `/v1/credentials`, `/v1/credentials/{profile}` or `/v1/credentials/{profile}/{role}`, matched byte by byte: what
+/// would need decoding is no name.
+fn ask(path: &str) -> Result<Ask, Error> {
+    let unknown = || Error::new(Kind::NotFound, "the path is none of /v1/credentials[/PROFILE[/ROLE]]");
+    let rest = path.strip_prefix("/v1/credentials").ok_or_else(unknown)?;
+    if rest.is_empty() {
+        return Ok(Ask { profile: "default".to_owned(), role: None });
+    }
+    let rest = rest.strip_prefix('/').ok_or_else(unknown)?;
+    let (profile, role) = rest.split_once('/').map_or((rest, None), |(profile, role)| (profile, Some(role)));
+    if !is_name(profile) || !role.is_none_or(is_name) {
+        return Err(unknown());
+    }
+    Ok(Ask { profile: profile.to_owned(), role: role.map(ToOwned::to_owned) })
+}
+
+fn is_name(text: &str) -> bool {
+    (1..=NAME_BYTES).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
+}
+
+/// The token of the one Authorization header: raw, as all AWS SDKs send it, or after `Bearer` (RFC 6750).
+pub(super) fn bearer(headers: &HeaderMap) -> Result<CupToken, Error> {
+    let refuse = |cause: &'static str| Error::new(Kind::Unauthorized, cause);
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = values.next().ok_or_else(|| refuse("there is no Authorization header"))?;
+    if values.next().is_some() {
+        return Err(refuse("there are several Authorization headers"));
+    }
+    let text = value.to_str().map_err(|_| refuse("the Authorization header is not ASCII"))?.trim();
+    let token = match text.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+        _ => text,
+    };
+    if token.is_empty() {
+        return Err(refuse("the Authorization header is empty"));
+    }
+    Ok(CupToken::new(token))
+}
+
+fn has_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(TRANSFER_ENCODING) || headers.get_all(CONTENT_LENGTH).iter().any(|length| length != "0")
+}
+
+fn granted(credentials: &Credentials) -> Response<Full<Bytes>> {
+    let role = credentials.role_arn.as_ref();
+    let body = Body {
+        code: "Success",
+        r#type: "AWS-HMAC",
+        last_updated: rfc3339(credentials.received.wall),
+        access_key_id: &credentials.access_key_id,
+        secret_access_key: credentials.secret_access_key.expose_secret(),
+        token: credentials.session_token.expose_secret(),
+        expiration: rfc3339(credentials.expires.wall()),
+        account_id: role.and_then(|role| role.account_id()),
+        role_arn: role.map(|role| role.as_str()),
+    };
+    let mut bytes = Zeroizing::new(Vec::with_capacity(BODY_BYTES));
+    if serde_json::to_writer(&mut *bytes, &body).is_err() {
+        return reply::response(Kind::Internal);
+    }
+    let mut response = reply::json(StatusCode::OK, Bytes::from_owner(bytes));
+    let identity = credentials.identity_id.as_ref().and_then(|id| HeaderValue::from_str(&id.0).ok());
+    if let Some(identity) = identity {
+        response.headers_mut().insert("cupbearer-identity-id", identity);
+    }
+    response
+}
+
+fn refused(error: &Error, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let mut response = reply::response(error.kind());
+    if has_body(request.headers()) {
+        // The body is not read; what follows on this connection could be taken for a request.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        if error.kind() == Kind::RequestTooLarge {
+            *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
+        }
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_matched_byte_by_byte() {
+        let asked = |path: &str| ask(path).ok().map(|ask| (ask.profile, ask.role));
+        let named = |profile: &str, role: Option<&str>| Some((profile.to_owned(), role.map(ToOwned::to_owned)));
+        assert_eq!(asked("/v1/credentials"), named("default", None));
+        assert_eq!(asked("/v1/credentials/reports"), named("reports", None));
+        assert_eq!(asked("/v1/credentials/default/admin"), named("default", Some("admin")));
+        for path in [
+            "/",
+            "",
+            "/v1/credential",
+            "/v1/credentials/",
+            "/v1/credentialsx",
+            "/V1/credentials",
+            "//v1/credentials",
+            "/v1/credentials//admin",
+            "/v1/credentials/default/",
+            "/v1/credentials/default/admin/",
+            "/v1/credentials/default/%61dmin",
+            "/v1/credentials/default/a;b",
+            "/v1/credentials/../credentials",
+            "/v1/credentials/default/arn:aws:iam::111122223333:role/admin",
+        ] {
+            // Dots are letters of names; no path is walked, so that ".." is just an unknown profile.
+            let known = path == "/v1/credentials/../credentials";
+            assert_eq!(asked(path).is_some(), known, "{path}");
+        }
+    }
+
+    #[test]
+    fn one_bearer_in_either_form() {
+        let token = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(AUTHORIZATION, HeaderValue::from_static(value));
+            }
+            bearer(&headers).ok().map(|token| token.expose_secret().to_owned())
+        };
+        for value in ["a.b.c", "Bearer a.b.c", "bearer a.b.c", "BEARER  a.b.c ", " a.b.c"] {
+            assert_eq!(token(&[value]).as_deref(), Some("a.b.c"), "{value}");
+        }
+        assert_eq!(token(&["Basic a.b.c"]).as_deref(), Some("Basic a.b.c"), "left for the verifier to refuse");
+        assert_eq!(token(&[]), None);
+        assert_eq!(token(&[""]), None);
+        assert_eq!(token(&["a.b.c", "a.b.c"]), None);
+    }
+}

@@ -1,0 +1,18 @@
+//! The generated gRPC interface; `proto/cupbearer/v1/broker.proto` is its documentation.
+
+#[allow(
+    clippy::all,
+    clippy::pedantic,
+    clippy::allow_attributes_without_reason,
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    reason = "generated"
+)]
+mod generated {
+    tonic::include_proto!("cupbearer.v1");
+}
+
+pub use generated::credential_broker_client::CredentialBrokerClient;
+pub use generated::credential_broker_server::{CredentialBroker, CredentialBrokerServer};
+pub use generated::{Credentials, GetCredentialsRequest, GetCredentialsResponse};

@@ -1,0 +1,62 @@
+//! `cupbearer dev` as a newcomer meets it: it is up, its lines work, and its configuration is the one in force.
+
+use std::os::unix::fs::PermissionsExt;
+
+use cupbearer::dev::USER_NAMES;
+use serde_json::json;
+
+use crate::support::daemon::{Daemon, command};
+use crate::support::http;
+
+#[tokio::test]
+async fn a_newcomer_gets_credentials() {
+    let place = tempfile::tempdir().unwrap();
+    let dir = place.path().join("dev");
+    let arguments = ["dev", "--port", "0", "--log-format", "json", "--dir", dir.to_str().unwrap()];
+    let daemon = Daemon::start(&arguments, &[]);
+    daemon.ready().await;
+    let (http, admin) = (daemon.address("http").await, daemon.address("admin").await);
+    let mode = |name: &str| std::fs::metadata(dir.join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(""), mode("alice.jwt"), mode("cupbearer.toml")), (0o700, 0o600, 0o600));
+    for user in USER_NAMES {
+        let token = std::fs::read_to_string(dir.join(format!("{user}.jwt"))).unwrap();
+        assert!(!token.ends_with('\n'));
+        let reply = http::credentials(http, "/v1/credentials", &token).await;
+        assert_eq!((reply.status, &reply.json()["Code"]), (200, &json!("Success")), "{user}");
+    }
+    assert_eq!(http::credentials(http, "/v1/credentials", "garbage").await.status, 401);
+    let told = daemon.wait_for(|daemon| daemon.out().contains("Ctrl-C ends").then(|| daemon.out())).await.unwrap();
+    for line in [
+        format!("$(cat {}/alice.jwt)\" http://{http}/v1/credentials", dir.display()),
+        format!("export AWS_CONTAINER_CREDENTIALS_FULL_URI=http://{http}/v1/credentials"),
+        "aws sts get-caller-identity --endpoint-url http://127.0.0.1:".to_owned(),
+        format!("curl -s http://{admin}/metrics"),
+    ] {
+        assert!(told.contains(&line), "{line} is not among:\n{told}");
+    }
+    let check = command(&["check", "--config", dir.join("cupbearer.toml").to_str().unwrap()], &[]).output().unwrap();
+    assert_eq!(check.status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn carol_is_denied_when_that_is_configured() {
+    let place = tempfile::tempdir().unwrap();
+    let dir = place.path().join("dev");
+    let path = dir.to_str().unwrap();
+    let daemon =
+        Daemon::start(&["dev", "--port", "0", "--log-format", "json", "--dir", path, "--ambiguous", "deny"], &[]);
+    daemon.ready().await;
+    let token = std::fs::read_to_string(dir.join("carol.jwt")).unwrap();
+    let reply = http::credentials(daemon.address("http").await, "/v1/credentials", &token).await;
+    assert_eq!((reply.status, &reply.json()["code"]), (403, &json!("RoleNotAllowed")));
+}
+
+#[test]
+fn a_directory_that_others_may_read_is_refused() {
+    let place = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let dir = place.path().to_str().unwrap();
+    let done = command(&["dev", "--port", "0", "--dir", dir], &[]).output().unwrap();
+    assert_eq!(done.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&done.stderr).contains("mode 0700"));
+}

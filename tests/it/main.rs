@@ -1,0 +1,16 @@
+//! One binary for all tests that see the crate from outside: rules of the house, the core under paused time, and the
+//! program over real sockets.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a panic is a test's report")]
+#![allow(unreachable_pub, reason = "a binary is reached by nobody")]
+#![allow(clippy::disallowed_methods, reason = "tests see the real clock and their own environment")]
+
+mod core;
+mod dev;
+mod doors;
+mod floors;
+mod grpc;
+mod leaks;
+mod lifecycle;
+mod metrics;
+mod support;
+mod upstream;

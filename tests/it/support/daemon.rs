@@ -1,0 +1,142 @@
+//! The program, as its user starts it: a process with a log, addresses that it chose itself, signals, an exit code.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// How long anything of the program may take before the test gives up; a bound, not an expectation.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running `cupbearer`; it is killed when dropped.
+pub struct Daemon {
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+    out: Arc<Mutex<String>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Daemon {
+    /// Starts the program with `arguments` and a clean environment plus `variables`.
+    pub fn start(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut child = command(arguments, variables).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let out = Arc::new(Mutex::new(String::new()));
+        let (stderr, lines) = (child.stderr.take().unwrap(), Arc::clone(&log));
+        let read_log = move || {
+            BufReader::new(stderr).lines().map_while(Result::ok).for_each(|line| lines.lock().unwrap().push(line))
+        };
+        let (mut stdout, text) = (child.stdout.take().unwrap(), Arc::clone(&out));
+        let read_out = move || {
+            let mut buffer = [0; 4096];
+            while let Ok(length @ 1..) = stdout.read(&mut buffer) {
+                text.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..length]));
+            }
+        };
+        Self { child, log, out, readers: vec![std::thread::spawn(read_log), std::thread::spawn(read_out)] }
+    }
+
+    /// `cupbearer serve` with `config`, up and ready.
+    pub async fn serve(dir: &Path, config: &str) -> Self {
+        let daemon = Self::serve_unready(dir, config, &[]).await;
+        daemon.ready().await;
+        daemon
+    }
+
+    /// `cupbearer serve` with `config`, bound but perhaps not ready.
+    pub async fn serve_unready(dir: &Path, config: &str, variables: &[(&str, &str)]) -> Self {
+        let file = dir.join("cupbearer.toml");
+        std::fs::write(&file, config).unwrap();
+        let daemon = Self::start(&["serve", "--config", file.to_str().unwrap(), "--log-format", "json"], variables);
+        daemon.address("admin").await;
+        daemon
+    }
+
+    /// The address that the program logged for `listener`.
+    pub async fn address(&self, listener: &str) -> SocketAddr {
+        let found = self.wait_for(|daemon| daemon.logged_address(listener)).await;
+        found.unwrap_or_else(|| panic!("{listener} was not bound:\n{}", self.log()))
+    }
+
+    /// Waits until `/readyz` says so.
+    pub async fn ready(&self) {
+        let admin = self.address("admin").await;
+        let started = tokio::time::Instant::now();
+        while super::http::get(admin, "/readyz", &[]).await.status != 200 {
+            assert!(started.elapsed() < PATIENCE, "not ready:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Everything on stderr so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().join("\n")
+    }
+
+    /// Everything on stdout so far.
+    pub fn out(&self) -> String {
+        self.out.lock().unwrap().clone()
+    }
+
+    /// Waits until `found` finds something, for as long as patience lasts.
+    pub async fn wait_for<T>(&self, found: impl Fn(&Self) -> Option<T>) -> Option<T> {
+        let started = tokio::time::Instant::now();
+        loop {
+            if let Some(found) = found(self) {
+                return Some(found);
+            }
+            if started.elapsed() > PATIENCE {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+    }
+
+    /// Waits for the end, and then for the last of the log.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let started = tokio::time::Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(started.elapsed() < PATIENCE, "it did not end:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        };
+        self.readers.drain(..).for_each(|reader| reader.join().unwrap());
+        status
+    }
+
+    fn logged_address(&self, listener: &str) -> Option<SocketAddr> {
+        let log = self.log.lock().unwrap();
+        let lines = log.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let mut bound = lines.filter(|line| line["message"] == "listening" && line["listener"] == listener);
+        bound.next()?["address"].as_str()?.parse().ok()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended already.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// The program with a clean environment, so that nothing of the machine reaches it.
+pub fn command(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cupbearer"));
+    command.args(arguments).env_clear().envs(variables.iter().copied()).stdin(Stdio::null());
+    command
+}

@@ -1,0 +1,7 @@
+//! What tests over real sockets share: the program as a process, an emulator behind a counting proxy, raw HTTP.
+
+pub mod daemon;
+pub mod http;
+pub mod proxy;
+pub mod scene;
+pub mod settings;

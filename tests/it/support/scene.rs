@@ -1,0 +1,69 @@
+//! The usual scene: the embedded emulator behind a proxy, the program before both, and tokens for its users.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, LazyLock};
+use std::time::SystemTime;
+
+use cupbearer::dev::{AmbiguousRoleResolution, Emulator};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::daemon::Daemon;
+use super::http::{self, Reply};
+use super::proxy::{Backend, Proxy};
+use super::settings::Settings;
+
+/// One emulator for all tests: its keys take a while, and nothing that tests do to it lasts.
+pub static EMULATOR: LazyLock<Arc<Emulator>> =
+    LazyLock::new(|| Arc::new(Emulator::new(AmbiguousRoleResolution::AuthenticatedRole).unwrap()));
+
+/// Everything that a wire test needs; all of it ends with the test.
+pub struct Scene {
+    pub proxy: Proxy,
+    pub daemon: Daemon,
+    pub http: SocketAddr,
+    pub grpc: SocketAddr,
+    pub admin: SocketAddr,
+    _dir: TempDir,
+}
+
+impl Scene {
+    pub async fn new() -> Self {
+        Self::with("", "authenticated_role").await
+    }
+
+    /// With more configuration, as `Settings::more` takes it.
+    pub async fn with(more: &str, ambiguous: &str) -> Self {
+        let proxy = Proxy::start(Backend::Embedded(Arc::clone(&EMULATOR))).await;
+        let text = Settings { more, ambiguous, ..Settings::new(&proxy.url) }.text();
+        let dir = tempfile::tempdir().unwrap();
+        let daemon = Daemon::serve(dir.path(), &text).await;
+        let (http, grpc) = (daemon.address("http").await, daemon.address("grpc").await);
+        let admin = daemon.address("admin").await;
+        Self { proxy, daemon, http, grpc, admin, _dir: dir }
+    }
+
+    /// `GET path` at the HTTP door, as the bearer of `token`.
+    pub async fn ask(&self, path: &str, token: &str) -> Reply {
+        http::credentials(self.http, path, token).await
+    }
+
+    /// The value of one series on `/metrics`; 0 when it is not there.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let text = http::get(self.admin, "/metrics", &[]).await.body;
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().unwrap())
+    }
+}
+
+/// A fresh token of a scenario user.
+pub fn token(user: &str) -> String {
+    EMULATOR.id_token(user, SystemTime::now()).unwrap()
+}
+
+/// A token of alice with other claims.
+pub fn token_with(change: impl FnOnce(&mut Value)) -> String {
+    let mut claims = EMULATOR.id_claims("alice", SystemTime::now()).unwrap();
+    change(&mut claims);
+    EMULATOR.sign(&claims).unwrap()
+}

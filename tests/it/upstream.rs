@@ -1,0 +1,160 @@
+//! What happens between the program and AWS: counted at the proxy, bent by it. The emulator here is the embedded one;
+//! `third_party.rs` does the same before emulators that we did not write.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use serde_json::json;
+
+use crate::support::proxy::Fault;
+use crate::support::scene::{Scene, token, token_with};
+
+const EXCHANGE: &str = "GetCredentialsForIdentity";
+
+#[tokio::test]
+async fn sixty_four_cold_requests_are_one_exchange_and_another_user_is_another() {
+    let scene = Scene::new().await;
+    scene.proxy.bend(EXCHANGE, Fault::Slow(Duration::from_millis(100)));
+    let alice = token("alice");
+    let replies = join_all((0..64).map(|_| scene.ask("/v1/credentials", &alice))).await;
+    let key = &replies[0].json()["AccessKeyId"];
+    assert!(replies.iter().all(|reply| reply.status == 200 && reply.json()["AccessKeyId"] == *key));
+    assert_eq!((scene.proxy.calls("GetId"), scene.proxy.calls(EXCHANGE)), (1, 1));
+    let bob = scene.ask("/v1/credentials", &token("bob")).await;
+    assert_ne!(bob.json()["AccessKeyId"], *key);
+    assert_eq!((scene.proxy.calls("GetId"), scene.proxy.calls(EXCHANGE)), (2, 2));
+}
+
+#[tokio::test]
+async fn short_credentials_are_renewed_and_then_served_to_their_end() {
+    let scene = Scene::new().await;
+    scene.proxy.bend(EXCHANGE, Fault::Expires(6));
+    let token = token("alice");
+    let first = scene.ask("/v1/credentials", &token).await.json();
+    let started = tokio::time::Instant::now();
+    let mut seen = std::collections::HashSet::from([first["AccessKeyId"].to_string()]);
+    while started.elapsed() < Duration::from_secs(8) {
+        let asked = tokio::time::Instant::now();
+        let reply = scene.ask("/v1/credentials", &token).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        assert!(asked.elapsed() < Duration::from_millis(500), "nobody waits for a renewal");
+        seen.insert(reply.json()["AccessKeyId"].to_string());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(seen.len() >= 3, "renewed before they ran out");
+    assert!(scene.metric("cupbearer_near_expiry_served_total").await > 10.0);
+
+    scene.proxy.mend();
+    scene.proxy.bend("*", Fault::Closes);
+    let mut last = scene.ask("/v1/credentials", &token).await;
+    let (mut served, mut expiration) = (0, String::new());
+    while last.status == 200 {
+        served += 1;
+        expiration = last.json()["Expiration"].as_str().unwrap().to_owned();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        last = scene.ask("/v1/credentials", &token).await;
+        assert!(served < 1_000, "served for ever");
+    }
+    let end: std::time::SystemTime = time(&expiration);
+    let late = std::time::SystemTime::now().duration_since(end).expect("not a second shorter");
+    assert!(late < Duration::from_secs(2), "not a second longer than held: {late:?}");
+    assert!(served > 10);
+    assert_eq!(last.json()["code"], json!("UpstreamUnavailable"));
+}
+
+fn time(text: &str) -> std::time::SystemTime {
+    time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).unwrap().into()
+}
+
+/// Each row: what the pool says, what the caller hears, and the hint in the log.
+#[tokio::test]
+async fn aws_errors_become_rows_with_hints_in_the_log() {
+    let scene = Scene::new().await;
+    let denied = (403, "UpstreamDenied");
+    let later = (503, "UpstreamUnavailable");
+    let id = "11111111-2222-3333-4444-555555555555";
+    let table = [
+        (
+            "GetId",
+            Fault::aws(400, "NotAuthorizedException", "Token is not from a supported provider of this identity pool."),
+            denied,
+            "app client",
+        ),
+        (
+            "GetId",
+            Fault::aws(400, "ResourceNotFoundException", "IdentityPool 'us-east-1:x' not found."),
+            denied,
+            "wrong region",
+        ),
+        ("GetId", Fault::aws(400, "TooManyRequestsException", "Rate exceeded"), later, "quota"),
+        (
+            EXCHANGE,
+            Fault::aws(
+                400,
+                "InvalidIdentityPoolConfigurationException",
+                "Invalid identity pool configuration. Check assigned IAM roles for this pool.",
+            ),
+            denied,
+            "trust policy",
+        ),
+        (
+            EXCHANGE,
+            Fault::aws(400, "NotAuthorizedException", "The ambiguous role mapping rules for: x denied this request."),
+            denied,
+            "precedences",
+        ),
+        (EXCHANGE, Fault::aws(500, "InternalErrorException", "oops"), later, "oops"),
+        (EXCHANGE, Fault::Says(200, "<html>captive</html>".to_owned()), later, "UnreadableResponse"),
+        (EXCHANGE, Fault::Says(200, "{}".to_owned()), later, "IdentityMismatch"),
+        (EXCHANGE, Fault::WrongIdentity, later, "IdentityMismatch"),
+        (EXCHANGE, Fault::Expires(-10), later, "expiration"),
+        (EXCHANGE, Fault::Expires(10_000_000), later, "expiration"),
+        (EXCHANGE, Fault::Closes, later, "ConnectionFailure"),
+    ];
+    for (number, (operation, fault, (status, code), hint)) in table.into_iter().enumerate() {
+        scene.proxy.bend(operation, fault.clone());
+        let user = token_with(|claims| claims["sub"] = format!("user-{number}").into());
+        let before = scene.daemon.log().len();
+        let reply = scene.ask("/v1/credentials", &user).await;
+        assert_eq!((reply.status, &reply.json()["code"]), (status, &json!(code)), "{fault:?}");
+        assert_eq!(reply.header("retry-after").is_some(), status == 503);
+        let told = scene.daemon.wait_for(|daemon| {
+            let log = daemon.log();
+            let new = &log[before.min(log.len())..];
+            (new.contains("refused") && new.contains(hint)).then(|| new.to_owned())
+        });
+        let told = told.await.unwrap_or_else(|| panic!("{fault:?} told no {hint}: {}", scene.daemon.log()));
+        let named = matches!(fault, Fault::Says(..));
+        assert_eq!(told.contains(id), named, "the request id of AWS: {told}");
+        scene.proxy.mend();
+        // A failed exchange has left nothing behind that is served.
+        assert_eq!(scene.metric("cupbearer_entries").await, 0.0, "{fault:?}");
+    }
+    assert_eq!(scene.metric("cupbearer_identity_mismatch_total").await, 3.0);
+}
+
+#[tokio::test]
+async fn an_identity_that_aws_no_longer_knows_is_asked_for_once_more() {
+    let scene = Scene::new().await;
+    let alice = token("alice");
+    assert_eq!(scene.ask("/v1/credentials", &alice).await.status, 200);
+    scene.proxy.bend(EXCHANGE, Fault::aws(400, "ResourceNotFoundException", "Identity 'us-east-1:x' not found."));
+    assert_eq!(scene.ask("/v1/credentials/default/editor", &alice).await.status, 403);
+    assert_eq!((scene.proxy.calls("GetId"), scene.proxy.calls(EXCHANGE)), (2, 3), "once more, and no third time");
+}
+
+#[tokio::test]
+async fn a_slow_upstream_holds_an_sdk_for_900_ms_and_its_retry_hits() {
+    let scene = Scene::new().await;
+    scene.proxy.bend(EXCHANGE, Fault::Slow(Duration::from_millis(1_500)));
+    let alice = token("alice");
+    let asked = tokio::time::Instant::now();
+    let held = scene.ask("/v1/credentials", &alice).await;
+    assert_eq!((held.status, held.header("retry-after")), (503, Some("1")));
+    assert!(asked.elapsed() >= Duration::from_millis(900));
+    let mut reply = scene.ask("/v1/credentials", &alice).await;
+    while reply.status == 503 {
+        reply = scene.ask("/v1/credentials", &alice).await;
+    }
+    assert_eq!((reply.status, scene.proxy.calls(EXCHANGE)), (200, 1));
+}
