@@ -201,8 +201,8 @@ fn keep_tokens_fresh(emulator: Arc<Emulator>, dir: PathBuf, clock: Clock) {
 fn serve_emulator(listener: TcpListener, emulator: Arc<Emulator>, clock: Clock) -> Result<(), Failure> {
     let metrics = Metrics::new(VERSION).map_err(|error| Failure::Failed(error.to_string()))?;
     let (forever, phase) = watch::channel(Phase::Serving);
-    let connections =
-        Connections { permits: Arc::new(Semaphore::new(LIMITS.connections)), metrics: Arc::new(metrics), phase };
+    let permits = Arc::new(Semaphore::new(LIMITS.connections));
+    let connections = Connections::new(permits, Arc::new(metrics), phase);
     app::forward(async move {
         let serve = |stream, phase| {
             let (emulator, clock) = (Arc::clone(&emulator), clock.clone());

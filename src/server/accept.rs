@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,21 +39,29 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Room for the request line beside the headers.
 const REQUEST_LINE_BYTES: usize = 8 * 1024;
 
+/// How many may be told at once that the house is full, and for how long; the others are just cut off.
+const REFUSALS: usize = 64;
+const REFUSAL_TIME: Duration = Duration::from_millis(500);
+
 /// What one who comes in over the limit reads, whichever protocol it speaks.
 const FULL_HOUSE: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncache-control: no-store\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 /// One door's connections.
 pub struct Connections {
-    /// How many more may come in.
-    pub permits: Arc<Semaphore>,
-    /// Where panics are counted.
-    pub metrics: Arc<Metrics>,
-    /// When to stop.
-    pub phase: watch::Receiver<Phase>,
+    permits: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+    phase: watch::Receiver<Phase>,
 }
 
 impl Connections {
+    /// As many as `permits` allows, which several doors may share; panics are counted in `metrics`, and `phase` says
+    /// when to stop.
+    pub fn new(permits: Arc<Semaphore>, metrics: Arc<Metrics>, phase: watch::Receiver<Phase>) -> Self {
+        Self { permits, refusals: Arc::new(Semaphore::new(REFUSALS)), metrics, phase }
+    }
+
     /// Takes connections from `listener` and gives each to `serve`, until the phase is [`Phase::Stopping`] and the
     /// last one has ended, or its time is up.
     pub async fn serve<F, S>(self, listener: TcpListener, serve: F)
@@ -86,16 +95,18 @@ impl Connections {
         }
     }
 
-    fn admit<F, S>(&self, served: &mut JoinSet<()>, mut stream: TcpStream, serve: &F)
+    fn admit<F, S>(&self, served: &mut JoinSet<()>, stream: TcpStream, serve: &F)
     where
         F: Fn(TcpStream, watch::Receiver<Phase>) -> S,
         S: Future<Output = ()> + Send + 'static,
     {
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
-            served.spawn(async move {
-                // It may be gone already, which is what was wanted.
-                stream.write_all(FULL_HOUSE).await.ok();
-            });
+            if let Ok(place) = Arc::clone(&self.refusals).try_acquire_owned() {
+                served.spawn(async move {
+                    tokio::time::timeout(REFUSAL_TIME, refuse(stream)).await.ok();
+                    drop(place);
+                });
+            }
             return;
         };
         // Without it an answer may wait 40 ms for an acknowledgement.
@@ -114,6 +125,14 @@ impl Connections {
             self.metrics.panics.inc();
         }
     }
+}
+
+/// Says that the house is full, and reads what comes until the peer closes: a socket that is closed with bytes unread
+/// is reset, and the peer might never see what it was told.
+async fn refuse(mut stream: TcpStream) -> io::Result<()> {
+    stream.write_all(FULL_HOUSE).await?;
+    stream.shutdown().await?;
+    tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.map(drop)
 }
 
 /// Waits for the first byte of a new connection, and no longer than a caller needs: hyper's own deadlines begin with

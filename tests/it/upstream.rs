@@ -130,7 +130,7 @@ async fn aws_errors_become_rows_with_hints_in_the_log() {
         // A failed exchange has left nothing behind that is served.
         assert_eq!(scene.metric("cupbearer_entries").await, 0.0, "{fault:?}");
     }
-    assert_eq!(scene.metric("cupbearer_identity_mismatch_total").await, 3.0);
+    assert_eq!(scene.metric("cupbearer_identity_mismatch_total").await, 2.0);
 }
 
 #[tokio::test]
