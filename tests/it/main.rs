@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "a binary is reached by nobody")]
 #![allow(clippy::disallowed_methods, reason = "tests see the real clock and their own environment")]
 
+mod clients;
 mod core;
 mod dev;
 mod doors;
@@ -13,4 +14,5 @@ mod leaks;
 mod lifecycle;
 mod metrics;
 mod support;
+mod third_party;
 mod upstream;

@@ -5,3 +5,5 @@ pub mod http;
 pub mod proxy;
 pub mod scene;
 pub mod settings;
+pub mod third_party;
+pub mod tools;

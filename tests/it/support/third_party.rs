@@ -1,0 +1,179 @@
+//! Emulators that we did not write: ministack, which checks logins, and moto, which checks nothing. Each is started
+//! once, on a leash that ends it with this process, and filled with the scenario.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::daemon::PATIENCE;
+use super::tools::{TOOLS, source};
+
+/// One emulator with the scenario in it.
+pub struct World {
+    /// What `provision.py` tells of it.
+    pub facts: Value,
+    /// Where it listens.
+    pub endpoint: String,
+    dir: TempDir,
+    _leash: Leash,
+}
+
+/// Checks the logins' signatures, audiences and expiries, and the signatures of requests.
+pub static MINISTACK: LazyLock<World> = LazyLock::new(|| World::start("ministack"));
+
+/// Checks nothing; its credentials live for 90 seconds.
+pub static MOTO: LazyLock<World> = LazyLock::new(|| World::start("moto"));
+
+impl World {
+    /// A string of the facts, by the path to it.
+    pub fn fact(&self, path: &str) -> &str {
+        let found = path.split('.').fold(&self.facts, |facts, name| &facts[name]);
+        found.as_str().unwrap_or_else(|| panic!("no fact {path}"))
+    }
+
+    /// Tokens as `mint.py` is told to make them, signed with the emulator's own keys.
+    pub fn mint(&self, instructions: &Value) -> Vec<String> {
+        let file = self.dir.path().join("facts.json");
+        let mut mint = python("mint.py");
+        mint.arg("--provision").arg(file);
+        let told = feed(&mut mint, &instructions.to_string());
+        told.lines().map(ToOwned::to_owned).collect()
+    }
+
+    fn start(kind: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        // Somebody else may take the port between our look and the emulator's.
+        let (endpoint, leash) = (0..3).find_map(|_| start(kind, dir.path())).expect("the emulator does not start");
+        let mut provision = python("provision.py");
+        provision.args(["--kind", kind, "--endpoint", &endpoint, "--state-dir"]).arg(dir.path());
+        if kind == "moto" {
+            provision = python("provision.py");
+            provision.args(["--kind", kind, "--endpoint", &endpoint]);
+        }
+        let told = feed(&mut provision, "");
+        std::fs::write(dir.path().join("facts.json"), &told).unwrap();
+        Self { facts: serde_json::from_str(&told).unwrap(), endpoint, dir, _leash: leash }
+    }
+}
+
+/// Ends its process when dropped, or with this process.
+struct Leash(Child);
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().ok();
+    }
+}
+
+fn start(kind: &str, dir: &Path) -> Option<(String, Leash)> {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut command = Command::new(TOOLS.python("python"));
+    command.arg(source("leash.py")).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", dir).env("TMPDIR", dir);
+    let text = port.to_string();
+    let ready = if kind == "ministack" {
+        command.arg(TOOLS.python("ministack")).env("STATE_DIR", dir).env("S3_DATA_DIR", dir.join("s3"));
+        command.envs([
+            ("AUTH", "true"),
+            ("BIND_HOST", "127.0.0.1"),
+            ("GATEWAY_PORT", text.as_str()),
+            ("MINISTACK_ACCOUNT_ID", "111122223333"),
+            // It would open a port on all addresses.
+            ("IOT_MTLS_ENABLED", "0"),
+            ("SFTP_ENABLED", "0"),
+            ("DOCKER_HOST", "unix:///nonexistent"),
+            ("LOG_LEVEL", "WARNING"),
+        ]);
+        "/_ministack/ready"
+    } else {
+        command.arg(TOOLS.python("moto_server")).args(["-H", "127.0.0.1", "-p", &text]);
+        command.env("MOTO_ACCOUNT_ID", "111122223333");
+        "/moto-api/"
+    };
+    let mut leash = Leash(command.spawn().unwrap());
+    let started = Instant::now();
+    while !answers(port, ready) {
+        if started.elapsed() > PATIENCE || leash.0.try_wait().unwrap().is_some() {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Some((format!("http://127.0.0.1:{port}"), leash))
+}
+
+/// Whether a GET is answered with 200; without a runtime, since this is called once by whichever test is first.
+fn answers(port: u16, path: &str) -> bool {
+    use std::io::{Read, Write};
+    let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", port)) else { return false };
+    let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
+    let mut answer = String::new();
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    stream.write_all(request.as_bytes()).is_ok()
+        && stream.read_to_string(&mut answer).is_ok()
+        && answer.split(' ').nth(1) == Some("200")
+}
+
+fn python(script: &str) -> Command {
+    let mut command = Command::new(TOOLS.python("python"));
+    command.arg(source(script)).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+fn feed(command: &mut Command, input: &str) -> String {
+    use std::io::Write;
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let done = child.wait_with_output().unwrap();
+    assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap()
+}
+
+/// A configuration for this world, reached through `cognito`: profile `default` on the editor's identity pool and
+/// profile `admin` on the admin's.
+pub fn configuration(world: &World, cognito: &str) -> String {
+    let jwks = world.fact("jwks_url").replace(&world.endpoint, cognito);
+    let (admin, editor) = (world.fact("admin_role_arn"), world.fact("editor_role_arn"));
+    let profile = |name: &str, pool: &str| {
+        format!(
+            r#"
+[profiles.{name}]
+identity_pool_id = "{pool}"
+[profiles.{name}.roles]
+ambiguous_role_resolution = "deny"
+aliases = {{ admin = "{admin}", editor = "{editor}" }}
+"#
+        )
+    };
+    format!(
+        r#"
+[server]
+http = "127.0.0.1:0"
+grpc = "127.0.0.1:0"
+admin = "127.0.0.1:0"
+drain_seconds = 0
+[aws]
+cognito_identity_endpoint_url = "{cognito}"
+[[user_pools]]
+id = "{pool}"
+client_ids = ["{client}"]
+issuers = ["{issuer}"]
+jwks_url = "{jwks}"
+"#,
+        pool = world.fact("user_pool_id"),
+        client = world.fact("client_id"),
+        issuer = world.fact("issuer"),
+    ) + &profile("default", world.fact("identity_pool_id"))
+        + &profile("admin", world.fact("admin_identity_pool_id"))
+}
+
+/// Where a script of `tests/third_party/clients` is.
+pub fn client(script: &str) -> PathBuf {
+    source("clients").join(script)
+}
