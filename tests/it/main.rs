@@ -13,6 +13,7 @@ mod grpc;
 mod leaks;
 mod lifecycle;
 mod metrics;
+mod readme;
 mod support;
 mod third_party;
 mod upstream;

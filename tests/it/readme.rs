@@ -1,0 +1,52 @@
+//! What the README shows is run: its configuration is read, its Python works, its names are all there.
+
+use std::process::{Command, Stdio};
+
+use crate::support::scene::{Scene, token};
+use crate::support::tools::TOOLS;
+
+const README: &str = include_str!("../../README.md");
+
+/// The text of the one fenced block of `language`.
+fn block(language: &str) -> &'static str {
+    let start = format!("```{language}\n");
+    let blocks: Vec<_> = README.split(&start).skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(blocks.len(), 1, "one block of {language}");
+    blocks[0]
+}
+
+#[test]
+fn its_configuration_is_one() {
+    let config = cupbearer::config::parse("README.md", block("toml"), &|_| None);
+    assert!(config.is_ok(), "{}", config.err().unwrap());
+}
+
+#[test]
+fn it_names_every_metric_and_no_other() {
+    let contract = include_str!("metrics.txt");
+    let name =
+        |line: &str| line.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).next().unwrap_or("").to_owned();
+    let ours: Vec<_> = contract.lines().map(name).filter(|name| name.starts_with("cupbearer_")).collect();
+    for metric in &ours {
+        assert!(README.contains(&format!("`{metric}`")), "{metric} is not in the README");
+    }
+    for word in README.split('`').filter(|word| word.starts_with("cupbearer_")) {
+        assert!(ours.contains(&word.to_owned()), "{word} is no metric");
+    }
+}
+
+#[tokio::test]
+async fn its_python_gets_a_session() {
+    let scene = Scene::new().await;
+    let code = block("python").replace("127.0.0.1:2870", &scene.http.to_string());
+    let code = code
+        + "\nimport sys\nkeys = session_of(sys.argv[1]).get_credentials()\nprint(keys.access_key, len(keys.token))\n";
+    let alice = token("alice");
+    let python = tokio::task::spawn_blocking(|| TOOLS.python("python")).await.unwrap();
+    let run =
+        move || Command::new(python).args(["-c", &code, &alice]).env_clear().stdin(Stdio::null()).output().unwrap();
+    let done = tokio::task::spawn_blocking(run).await.unwrap();
+    let told = String::from_utf8_lossy(&done.stdout);
+    let held = scene.ask("/v1/credentials", &token("alice")).await.json();
+    assert!(told.starts_with(held["AccessKeyId"].as_str().unwrap()), "{done:?}");
+}
