@@ -23,7 +23,7 @@
 //! | F3 | `server`: the doors, bytes to question and back; one table from error to wire |
 //! | F2 | `broker`: the decision, the cache, the refresher, the schedule |
 //! | F1 | `auth`: token in, caller out; `roles`: pure choice of a role; `upstream`: the AWS SDK |
-//! | F0 | `model` `error` `secret` `metrics` `clock`: the ground |
+//! | F0 | `model` `error` `secret` `metrics` `digest` `clock`: the ground |
 //!
 //! # What is nowhere
 //!
@@ -34,6 +34,7 @@
 //! - A fallback: to another role, to the broker's own role, to an unauthenticated identity, to another region.
 
 pub mod clock;
+pub mod digest;
 pub mod error;
 pub mod metrics;
 pub mod model;

@@ -7,12 +7,10 @@ use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 use crate::clock::{Expiry, Moment};
+use crate::digest::Digest;
 
 /// The claims of a token, as its JSON object.
 pub type Claims = Map<String, Value>;
-
-/// SHA-256 of something, used as an identity.
-pub type Digest = [u8; 32];
 
 /// The bearer of a *verified* CUP token.
 pub struct Caller {

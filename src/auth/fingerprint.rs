@@ -7,7 +7,8 @@
 use aws_lc_rs::digest::{Context, SHA256};
 use serde_json::Value;
 
-use crate::model::{Claims, Digest};
+use crate::digest::{Digest, finish};
+use crate::model::Claims;
 
 /// Claims that change with each token, or each sign-in, of a user whose rights stay the same.
 const VOLATILE: &[&str] = &["exp", "iat", "auth_time", "jti", "origin_jti", "event_id", "at_hash", "nonce"];
@@ -27,9 +28,7 @@ pub(super) fn fingerprint(claims: &Claims) -> Digest {
             (value, _) => feed_value(&mut context, value),
         }
     }
-    let mut digest = [0; 32];
-    digest.copy_from_slice(context.finish().as_ref());
-    digest
+    finish(context)
 }
 
 fn feed_set(context: &mut Context, items: &[Value]) {

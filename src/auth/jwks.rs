@@ -7,9 +7,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
-use crate::auth::sha256;
 use crate::auth::token::strict_object;
-use crate::model::Digest;
+use crate::digest::{Digest, sha256};
 
 /// Most keys that one document may hold; Cognito publishes two.
 pub(super) const MAX_KEYS: usize = 32;

@@ -18,13 +18,13 @@ use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
 use url::Url;
 
 use crate::clock::Clock;
+use crate::digest::{Digest, sha256};
 use crate::error::{Error, Kind};
 use crate::metrics::{Metrics, Verification};
-use crate::model::{Caller, Digest};
+use crate::model::Caller;
 use crate::secret::CupToken;
 
 pub use fetch::{FetchKeys, Fetching, HttpsFetcher};
@@ -197,11 +197,4 @@ impl From<Rejection> for Fault {
     fn from(rejection: Rejection) -> Self {
         Self::Rejected(rejection)
     }
-}
-
-pub(crate) fn sha256(bytes: &[u8]) -> Digest {
-    let digest = digest::digest(&digest::SHA256, bytes);
-    let mut array = [0; 32];
-    array.copy_from_slice(digest.as_ref());
-    array
 }

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use papaya::HashMap;
 
 use crate::clock::Moment;
-use crate::model::{Caller, Digest};
+use crate::digest::Digest;
+use crate::model::Caller;
 
 /// A token that was found good.
 #[derive(Clone)]
@@ -81,7 +82,7 @@ mod tests {
     }
 
     fn digest(number: u32) -> Digest {
-        crate::auth::sha256(&number.to_be_bytes())
+        crate::digest::sha256(&number.to_be_bytes())
     }
 
     #[test]

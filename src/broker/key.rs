@@ -1,8 +1,7 @@
 //! One cache entry's identity: injective over everything that changes the answer. Pure.
 
-use aws_lc_rs::digest::{Context, SHA256};
-
-use crate::model::{Caller, Digest};
+use crate::digest::{Digest, of_parts};
+use crate::model::Caller;
 use crate::roles::Choice;
 
 /// The digest of (profile, issuer, subject, client, role, claims' fingerprint), each with its length before it: two
@@ -18,7 +17,7 @@ impl Key {
     pub(super) fn new(profile: &str, caller: &Caller, choice: &Choice) -> Self {
         // A role that was asked for differs from the same role by default: only the first is sent to AWS.
         let role = choice.asked.as_ref().map_or("", |role| role.as_str());
-        Self(digest(&[
+        Self(of_parts(&[
             profile.as_bytes(),
             caller.issuer.as_bytes(),
             caller.subject.as_bytes(),
@@ -31,19 +30,8 @@ impl Key {
 
 impl Subject {
     pub(super) fn new(caller: &Caller) -> Self {
-        Self(digest(&[caller.issuer.as_bytes(), caller.subject.as_bytes()]))
+        Self(of_parts(&[caller.issuer.as_bytes(), caller.subject.as_bytes()]))
     }
-}
-
-fn digest(parts: &[&[u8]]) -> Digest {
-    let mut context = Context::new(&SHA256);
-    for part in parts {
-        context.update(&(part.len() as u64).to_be_bytes());
-        context.update(part);
-    }
-    let mut digest = [0; 32];
-    digest.copy_from_slice(context.finish().as_ref());
-    digest
 }
 
 #[cfg(test)]

@@ -17,8 +17,9 @@ use secrecy::SecretString;
 use url::Url;
 
 use crate::clock::{Clock, Expiry, Moment};
+use crate::digest::Digest;
 use crate::metrics::{Metrics, Operation, Result as Outcome};
-use crate::model::{Credentials, Digest, IdentityId};
+use crate::model::{Credentials, IdentityId};
 use crate::upstream::classify;
 use crate::upstream::identities::{self, Identities};
 use crate::upstream::{Class, Exchange, Exchanging, Failure, Order};

@@ -3,10 +3,10 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use aws_lc_rs::digest::{Context, SHA256};
 use papaya::HashMap;
 
-use crate::model::{Digest, IdentityId};
+use crate::digest::{Digest, of_parts};
+use crate::model::IdentityId;
 use crate::upstream::Order;
 
 /// How many ids are kept: about 100 bytes each.
@@ -49,12 +49,6 @@ impl Identities {
 
 /// The user behind `order`, within its identity pool: a digest of (pool, issuer, subject), each with its length.
 pub(super) fn user(order: &Order) -> Digest {
-    let mut context = Context::new(&SHA256);
-    for part in [&order.target.identity_pool_id, &order.issuer, &order.subject] {
-        context.update(&(part.len() as u64).to_be_bytes());
-        context.update(part.as_bytes());
-    }
-    let mut digest = [0; 32];
-    digest.copy_from_slice(context.finish().as_ref());
-    digest
+    let target = &order.target.identity_pool_id;
+    of_parts(&[target.as_bytes(), order.issuer.as_bytes(), order.subject.as_bytes()])
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 /// The rooms and their floors. Rooms on one floor may not import each other, except on F0 and F6.
 const FLOORS: &[(&str, u8)] = &[
     ("clock", 0),
+    ("digest", 0),
     ("error", 0),
     ("metrics", 0),
     ("model", 0),
