@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info};
 
-use crate::auth::{FetchKeys, HttpsFetcher, Keeper, Verifier};
+use crate::auth::{FetchKeys, HttpsFetcher, Keeper, Sweeper, Verifier};
 use crate::broker::{Broker, Refresher};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -28,6 +28,7 @@ pub struct Bound {
     broker: Arc<Broker>,
     refresher: Refresher,
     keepers: Vec<Keeper>,
+    sweeper: Sweeper,
     metrics: Arc<Metrics>,
     clock: Clock,
     drain: Duration,
@@ -56,11 +57,12 @@ pub async fn bind(config: Config) -> Result<Bound, StartError> {
     let metrics = Arc::new(Metrics::new(VERSION)?);
     let drain = config.server.drain;
     let doors = Doors::bind(config.server).await?;
-    let fetcher: Arc<dyn FetchKeys> = Arc::new(HttpsFetcher::new().map_err(StartError::Certificates)?);
-    let (verifier, keepers) = Verifier::new(config.auth, &fetcher, clock.clone(), Arc::clone(&metrics));
+    let fetcher: Arc<dyn FetchKeys> =
+        Arc::new(HttpsFetcher::new(config.auth.fetches_over_tls()).map_err(StartError::Certificates)?);
+    let (verifier, keepers, sweeper) = Verifier::new(config.auth, &fetcher, clock.clone(), Arc::clone(&metrics));
     let exchange = Arc::new(CognitoIdentity::new(&config.upstream, clock.clone(), Arc::clone(&metrics)));
     let (broker, refresher) = Broker::new(config.broker, verifier, exchange, clock.clone(), Arc::clone(&metrics));
-    Ok(Bound { doors, broker: Arc::new(broker), refresher, keepers, metrics, clock, drain })
+    Ok(Bound { doors, broker: Arc::new(broker), refresher, keepers, sweeper, metrics, clock, drain })
 }
 
 impl Bound {
@@ -83,6 +85,7 @@ impl Bound {
             refresher.run().await;
             error!("the refresher has ended: nothing is refreshed any more");
         });
+        tasks.spawn(self.sweeper.run());
         self.keepers.into_iter().for_each(|keeper| drop(tasks.spawn(keeper.run())));
 
         let (phase, seen) = watch::channel(Phase::Serving);

@@ -9,6 +9,8 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::clock::Clock;
+
 /// Declares an enum whose variants are label values.
 macro_rules! labels {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal),+ $(,)? }) => {
@@ -72,13 +74,12 @@ pub struct Metrics {
     pub near_expiry_served: IntCounter,
     upstream_requests: IntCounterVec,
     upstream_duration: HistogramVec,
-    /// Exchanges and fetches under way.
-    pub upstream_in_flight: IntGauge,
+    upstream_in_flight: IntGauge,
     refreshes: IntCounterVec,
     refresh_lag: Histogram,
     /// Entries that hold credentials.
     pub entries: IntGauge,
-    /// What the entry with the least time left has left.
+    /// What the entry in use with the least time left has left.
     pub min_remaining: Gauge,
     verifications: IntCounterVec,
     jwks_fetches: IntCounterVec,
@@ -146,7 +147,7 @@ impl Metrics {
             entries: make.gauge("entries", "Cache entries that hold credentials.")?,
             min_remaining: make.float_gauge(
                 "min_remaining_seconds",
-                "Least time left of all held credentials; 0 when none are held.",
+                "Least time left of all credentials in use; +Inf when none are.",
             )?,
             verifications: make.counters("token_verifications_total", "Tokens judged, by result.", &["result"])?,
             jwks_fetches: make.counters("jwks_fetches_total", "Fetches of key sets, by result.", &["result"])?,
@@ -174,10 +175,10 @@ impl Metrics {
         self.lookups.with_label_values(&[lookup.as_str()]).inc();
     }
 
-    /// Counts one call to AWS.
-    pub fn called(&self, operation: Operation, result: Result, took: Duration) {
-        self.upstream_requests.with_label_values(&[operation.as_str(), result.as_str()]).inc();
-        self.upstream_duration.with_label_values(&[operation.as_str()]).observe(took.as_secs_f64());
+    /// Counts a call as under way from now on.
+    pub fn call<'a>(&'a self, operation: Operation, clock: &'a Clock) -> Call<'a> {
+        self.upstream_in_flight.inc();
+        Call { metrics: self, operation, clock, started: clock.now().boot, result: Result::Unavailable }
     }
 
     /// Counts one finished exchange.
@@ -230,6 +231,34 @@ impl Metrics {
             self.jwks_fetches.with_label_values(&[result.as_str()]);
         }
         Ok(())
+    }
+}
+
+/// A call to AWS, or a fetch of a key set, that is under way. One that is dropped half-way, because its time is up,
+/// counts as unavailable.
+#[must_use]
+pub struct Call<'a> {
+    metrics: &'a Metrics,
+    operation: Operation,
+    clock: &'a Clock,
+    started: Duration,
+    result: Result,
+}
+
+impl Call<'_> {
+    /// The call has ended like this.
+    pub fn ended(mut self, result: Result) {
+        self.result = result;
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        let (metrics, operation) = (self.metrics, self.operation.as_str());
+        let took = self.clock.now().boot.saturating_sub(self.started);
+        metrics.upstream_in_flight.dec();
+        metrics.upstream_requests.with_label_values(&[operation, self.result.as_str()]).inc();
+        metrics.upstream_duration.with_label_values(&[operation]).observe(took.as_secs_f64());
     }
 }
 

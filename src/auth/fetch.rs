@@ -32,16 +32,24 @@ pub trait FetchKeys: Send + Sync {
 
 /// Fetches with hyper and rustls. Follows no redirect and heeds no proxy variable: a key set comes from where the
 /// configuration says and from nowhere else.
-pub struct HttpsFetcher(Client<HttpsConnector<HttpConnector>, Empty<Bytes>>);
+pub struct HttpsFetcher {
+    /// For loopback, the only place where the configuration lets an http address be.
+    plain: Client<HttpConnector, Empty<Bytes>>,
+    tls: Option<Client<HttpsConnector<HttpConnector>, Empty<Bytes>>>,
+}
 
 impl HttpsFetcher {
-    /// A fetcher that trusts the system's certificate authorities.
+    /// A fetcher that, with `tls`, trusts the system's certificate authorities.
     ///
     /// # Errors
     /// When the system's certificate store cannot be read.
-    pub fn new() -> std::io::Result<Self> {
-        let connector = HttpsConnectorBuilder::new().with_native_roots()?.https_or_http().enable_http1().build();
-        Ok(Self(Client::builder(TokioExecutor::new()).build(connector)))
+    pub fn new(tls: bool) -> std::io::Result<Self> {
+        let plain = Client::builder(TokioExecutor::new()).build_http();
+        if !tls {
+            return Ok(Self { plain, tls: None });
+        }
+        let connector = HttpsConnectorBuilder::new().with_native_roots()?.https_only().enable_http1().build();
+        Ok(Self { plain, tls: Some(Client::builder(TokioExecutor::new()).build(connector)) })
     }
 
     async fn get(&self, url: &Url) -> Result<Bytes, String> {
@@ -51,7 +59,12 @@ impl HttpsFetcher {
             .header("user-agent", concat!("cupbearer/", env!("CARGO_PKG_VERSION")))
             .body(Empty::new())
             .map_err(|error| error.to_string())?;
-        let response = self.0.request(request).await.map_err(|error| chain(&error))?;
+        let response = match (&self.tls, url.scheme()) {
+            (Some(tls), "https") => tls.request(request).await,
+            (None, "https") => return Err("TLS was not set up".to_owned()),
+            _ => self.plain.request(request).await,
+        };
+        let response = response.map_err(|error| chain(&error))?;
         if response.status() != StatusCode::OK {
             return Err(format!("the server answered {}", response.status().as_u16()));
         }

@@ -19,7 +19,7 @@ use url::Url;
 use crate::auth::fetch::FetchKeys;
 use crate::auth::jwks::{self, Key};
 use crate::clock::{Clock, epoch_seconds};
-use crate::metrics::{Metrics, Result as Outcome};
+use crate::metrics::{Metrics, Operation, Result as Outcome};
 
 /// How often keys are fetched anew when nothing asks for it.
 const REFETCH: Duration = Duration::from_secs(15 * 60);
@@ -36,7 +36,13 @@ const QUEUE: usize = 1_024;
 /// The readers' side.
 pub(super) struct KeySet {
     current: Arc<ArcSwap<Keys>>,
-    wanted: mpsc::Sender<oneshot::Sender<()>>,
+    wanted: mpsc::Sender<Wanted>,
+}
+
+/// A key that somebody waits for.
+struct Wanted {
+    kid: String,
+    done: oneshot::Sender<()>,
 }
 
 /// One state of the key set.
@@ -69,7 +75,7 @@ pub struct Keeper {
     clock: Clock,
     metrics: Arc<Metrics>,
     current: Arc<ArcSwap<Keys>>,
-    wanted: mpsc::Receiver<oneshot::Sender<()>>,
+    wanted: mpsc::Receiver<Wanted>,
     failures: u32,
     fetched_for_unknown_kid: Option<Instant>,
 }
@@ -97,9 +103,10 @@ impl KeySet {
             return found;
         }
         let (done, wait) = oneshot::channel();
-        if self.wanted.try_send(done).is_ok() {
-            // An error means that the keeper is gone; the keys at hand then decide.
-            wait.await.ok();
+        let asked = self.wanted.try_send(Wanted { kid: kid.to_owned(), done }).is_ok();
+        if !(asked && wait.await.is_ok()) {
+            // The queue is full or the keeper is gone: nothing was found out.
+            return Lookup::Unavailable;
         }
         let keys = self.current();
         match keys.find(kid) {
@@ -147,14 +154,16 @@ impl Keeper {
         let mut due = self.fetch().await;
         loop {
             tokio::select! {
-                waiter = self.wanted.recv() => match waiter {
-                    Some(waiter) => {
-                        if self.may_fetch_for_unknown_kid() {
+                wanted = self.wanted.recv() => match wanted {
+                    Some(Wanted { kid, done }) => {
+                        // The fetch that was under way when it was asked for may have brought it.
+                        let here = self.current.load().by_kid.contains_key(&kid);
+                        if !here && self.may_fetch_for_unknown_kid() {
                             self.fetched_for_unknown_kid = Some(Instant::now());
                             due = self.fetch().await;
                         }
                         // A waiter that hung up needs no answer.
-                        waiter.send(()).ok();
+                        done.send(()).ok();
                     }
                     None => return,
                 },
@@ -169,16 +178,19 @@ impl Keeper {
 
     /// Fetches, publishes what came of it, and returns when to fetch again.
     async fn fetch(&mut self) -> Instant {
+        let under_way = self.metrics.call(Operation::Jwks, &self.clock);
         let document = self.fetcher.fetch(&self.url).await;
         let old = self.current.load_full();
         let parsed = match document {
             Ok(document) => jwks::parse(&document).map_err(|fault| (Outcome::Invalid, fault.to_owned())),
             Err(fault) => Err((Outcome::Unavailable, fault)),
         };
+        let outcome = parsed.as_ref().map_or_else(|(outcome, _)| *outcome, |_| Outcome::Ok);
+        under_way.ended(outcome);
+        self.metrics.fetched_keys(outcome);
         let pause = match parsed {
             Ok(by_kid) => {
                 self.failures = 0;
-                self.metrics.fetched_keys(Outcome::Ok);
                 if !old.is_fetched() || old.last_fetch_failed {
                     info!(url = %self.url, keys = by_kid.len(), "key set fetched");
                 }
@@ -186,9 +198,8 @@ impl Keeper {
                 self.current.store(Arc::new(old.after(by_kid, seconds)));
                 REFETCH
             }
-            Err((outcome, fault)) => {
+            Err((_, fault)) => {
                 self.failures = self.failures.saturating_add(1);
-                self.metrics.fetched_keys(outcome);
                 warn!(url = %self.url, fault, "the key set could not be fetched; keys at hand stay in use");
                 self.current.store(Arc::new(Keys { last_fetch_failed: true, ..(*old).clone() }));
                 retry_pause(self.failures)

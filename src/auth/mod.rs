@@ -17,6 +17,7 @@ mod tests;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use url::Url;
 
@@ -43,6 +44,13 @@ pub struct Config {
     pub verdicts: NonZeroUsize,
 }
 
+impl Config {
+    /// Whether any key set is fetched over TLS, so that certificate authorities are needed.
+    pub fn fetches_over_tls(&self) -> bool {
+        self.user_pools.iter().any(|pool| pool.jwks_url.scheme() == "https")
+    }
+}
+
 /// One Cognito user pool.
 #[derive(Clone, Debug)]
 pub struct UserPool {
@@ -62,8 +70,17 @@ pub struct Verifier {
     metrics: Arc<Metrics>,
     token_bytes: usize,
     pools: HashMap<Arc<str>, Arc<Pool>>,
-    verdicts: Verdicts,
+    verdicts: Arc<Verdicts>,
 }
+
+/// Drops verdicts when their tokens expire: what a token says of its bearer is not kept for longer.
+pub struct Sweeper {
+    verdicts: Arc<Verdicts>,
+    clock: Clock,
+}
+
+/// How often it looks.
+const SWEEP_PERIOD: Duration = Duration::from_secs(60);
 
 /// A user pool with its keys as they are now.
 struct Pool {
@@ -79,13 +96,13 @@ pub(crate) struct Rejection {
 }
 
 impl Verifier {
-    /// A verifier and, for each user pool, the [`Keeper`] that has to run for it to get any keys.
+    /// A verifier and, for each user pool, the [`Keeper`] that has to run for it to get any keys; and its [`Sweeper`].
     pub fn new(
         config: Config,
         fetcher: &Arc<dyn FetchKeys>,
         clock: Clock,
         metrics: Arc<Metrics>,
-    ) -> (Self, Vec<Keeper>) {
+    ) -> (Self, Vec<Keeper>, Sweeper) {
         let mut pools = HashMap::new();
         let mut keepers = Vec::new();
         for pool in config.user_pools {
@@ -96,8 +113,9 @@ impl Verifier {
             let pool = Arc::new(Pool { config: pool, keys });
             pools.extend(issuers.into_iter().map(|issuer| (issuer, Arc::clone(&pool))));
         }
-        let verdicts = Verdicts::new(config.verdicts);
-        (Self { clock, metrics, token_bytes: config.token_bytes, pools, verdicts }, keepers)
+        let verdicts = Arc::new(Verdicts::new(config.verdicts));
+        let sweeper = Sweeper { verdicts: Arc::clone(&verdicts), clock: clock.clone() };
+        (Self { clock, metrics, token_bytes: config.token_bytes, pools, verdicts }, keepers, sweeper)
     }
 
     /// Judges `token`, now and every time: a verdict is remembered, its expiry is checked again.
@@ -183,6 +201,16 @@ impl Verifier {
                     "the token's key is not known and the user pool's key set cannot be fetched: check jwks_url",
                 )
             }
+        }
+    }
+}
+
+impl Sweeper {
+    /// Sweeps for as long as it runs.
+    pub async fn run(self) {
+        loop {
+            tokio::time::sleep(SWEEP_PERIOD).await;
+            self.verdicts.sweep(self.clock.now());
         }
     }
 }

@@ -119,7 +119,7 @@ async fn setting(script: &Arc<Script>) -> Setting {
     };
     let config = Config { user_pools: vec![pool], token_bytes: 16_384, verdicts: NonZeroUsize::new(100).unwrap() };
     let fetcher: Arc<dyn FetchKeys> = Arc::clone(script) as _;
-    let (verifier, keepers) = Verifier::new(config, &fetcher, clock.clone(), Arc::clone(&metrics));
+    let (verifier, keepers, _) = Verifier::new(config, &fetcher, clock.clone(), Arc::clone(&metrics));
     let mut keeper = tokio::task::JoinSet::new();
     keepers.into_iter().for_each(|one| drop(keeper.spawn(one.run())));
     tokio::time::sleep(Duration::from_millis(50)).await;

@@ -50,14 +50,22 @@ impl Verdicts {
     fn make_room(&self, now: Moment) {
         let map = self.by_token.pin();
         let spare = (self.capacity / 16).max(1);
-        let expired: Vec<Digest> =
-            map.iter().filter(|(_, old)| old.caller.expires.passed(now)).map(|(token, _)| *token).collect();
-        let mut dropped = expired.iter().filter(|token| map.remove(*token).is_some()).count();
+        let dropped = self.sweep(now);
         if dropped < spare {
             let more: Vec<Digest> = map.keys().take(spare - dropped).copied().collect();
-            dropped += more.iter().filter(|token| map.remove(*token).is_some()).count();
+            let dropped = more.iter().filter(|token| map.remove(*token).is_some()).count();
+            self.held.fetch_sub(dropped, Ordering::Relaxed);
         }
+    }
+
+    /// Drops what has expired, and says how much that was.
+    pub(super) fn sweep(&self, now: Moment) -> usize {
+        let map = self.by_token.pin();
+        let expired: Vec<Digest> =
+            map.iter().filter(|(_, old)| old.caller.expires.passed(now)).map(|(token, _)| *token).collect();
+        let dropped = expired.iter().filter(|token| map.remove(*token).is_some()).count();
         self.held.fetch_sub(dropped, Ordering::Relaxed);
+        dropped
     }
 }
 

@@ -69,14 +69,13 @@ impl Cache {
         self.0.pin().remove(key);
     }
 
-    /// How many slots there are, and the least time that any live credentials have left. Walks the map: for scrapes.
-    pub(super) fn census(&self, now: Moment) -> (usize, Duration) {
+    /// The least time that any credentials in use have left. What was handed out once, to nobody who comes back, runs
+    /// out as it should, and does not count. Walks the map: for scrapes.
+    pub(super) fn least_remaining(&self, now: Moment) -> Option<Duration> {
         let slots = self.0.pin();
-        let remaining = slots.values().filter_map(|slot| {
-            let held = slot.held.load();
-            held.as_ref().map(|held| held.credentials.expires.remaining(now))
-        });
-        (slots.len(), remaining.min().unwrap_or_default())
+        let in_use = slots.values().filter(|slot| slot.asked() || slot.holder());
+        let held = in_use.filter_map(|slot| slot.held());
+        held.map(|held| held.credentials.expires.remaining(now)).min()
     }
 }
 
@@ -116,12 +115,22 @@ impl Slot {
 
     /// Leaves `token` for the next refresh, if it lasts longer than the one that is there. Two who do so at once may
     /// leave the shorter one: the next request mends that.
-    pub(super) fn offer_login(&self, token: &CupToken, expires: Expiry, now: Moment) {
-        let longer = self.login.load().as_ref().is_none_or(|login| expires.boot() > login.life.expires.boot());
-        if longer {
+    ///
+    /// True when there was no living login before: the refresher, which had nothing to exchange, should look again.
+    pub(super) fn offer_login(&self, token: &CupToken, expires: Expiry, now: Moment) -> bool {
+        let login = self.login.load();
+        // A login may be dead by the wall clock and still have the later deadline by the other.
+        let dead = login.as_ref().is_none_or(|login| login.life.expires.passed(now));
+        if dead || login.as_ref().is_none_or(|login| expires.boot() > login.life.expires.boot()) {
             let life = LoginLife { seen: now.boot, expires };
             self.login.store(Some(Arc::new(Login { token: token.clone(), life })));
         }
+        dead
+    }
+
+    /// A nudge did not reach the refresher: the next reader shall try again.
+    pub(super) fn nudge_again(&self) {
+        self.nudged.store(false, Ordering::Relaxed);
     }
 
     pub(super) fn login(&self) -> Option<Arc<Login>> {

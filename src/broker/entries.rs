@@ -67,6 +67,9 @@ pub(super) struct Entries {
     generations: u64,
 }
 
+/// How long the count of failures outlives the last refusal.
+const REMEMBERED: Duration = Duration::from_secs(30);
+
 /// How many entries are looked at to find one that is cold.
 const SAMPLE: usize = 8;
 
@@ -184,6 +187,19 @@ pub(super) enum Full {
 }
 
 impl Entry {
+    /// Adds one who waits; now and then those who hung up are let go, so that retries do not pile up.
+    pub(super) fn wait(&mut self, waiter: Waiter, holder: bool) {
+        if self.waiters.len().is_power_of_two() {
+            self.waiters.retain(|(waiter, _)| !waiter.is_closed());
+        }
+        self.waiters.push((waiter, holder));
+    }
+
+    /// Whether anybody still waits.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.waiters.iter().any(|(waiter, _)| !waiter.is_closed())
+    }
+
     fn is_idle(&self) -> bool {
         self.stage == Stage::Idle
     }
@@ -204,8 +220,9 @@ impl Entry {
     pub(super) fn step(&self, now: Moment) -> Step {
         let refused_until = self.refused.as_ref().map(|(until, _)| *until);
         let Some(held) = self.slot.held() else {
-            // Nothing but a refusal is remembered here.
-            return match refused_until {
+            // Nothing but a refusal is remembered here, and for a while after it is over: who asks again and fails
+            // again is to wait for longer.
+            return match refused_until.map(|until| until + REMEMBERED) {
                 Some(until) if until > now.boot => Step::Sleep(until),
                 _ => Step::Bury,
             };

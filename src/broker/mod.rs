@@ -126,8 +126,16 @@ impl Broker {
     /// As the error table says. A failure that passes by itself is told after `visit.hold`, if the visit says so.
     pub async fn credentials(&self, token: &CupToken, ask: &Ask, visit: Visit) -> Result<Grant, Error> {
         let held_until = tokio::time::Instant::now() + visit.hold;
-        let done = tokio::time::timeout_at(held_until, self.answer(token, ask, visit.holder)).await;
-        let done = done.unwrap_or_else(|_elapsed| Err(not_yet()));
+        // Always, also when the cache is warm.
+        let verified = tokio::time::timeout_at(held_until, self.verifier.verify(token)).await;
+        let done = match verified.unwrap_or_else(|_elapsed| Err(no_keys_yet())) {
+            Ok(caller) => {
+                let answer = self.answer(&caller, token, ask, visit.holder);
+                let done = tokio::time::timeout_at(held_until, answer).await;
+                done.unwrap_or_else(|_elapsed| Err(not_yet()))
+            }
+            Err(error) => Err(error),
+        };
         if let Err(error) = &done
             && error.kind().passes_by_itself()
             && visit.hold_failures
@@ -149,44 +157,42 @@ impl Broker {
 
     /// Sets the gauges that are read rather than counted.
     pub fn observe(&self) {
-        let (_, remaining) = self.cache.census(self.clock.now());
-        self.metrics.min_remaining.set(remaining.as_secs_f64());
+        let remaining = self.cache.least_remaining(self.clock.now());
+        self.metrics.min_remaining.set(remaining.map_or(f64::INFINITY, |time| time.as_secs_f64()));
         self.verifier.observe();
     }
 
-    async fn answer(&self, token: &CupToken, ask: &Ask, holder: bool) -> Result<Grant, Error> {
-        // Always, also when the cache is warm.
-        let caller = self.verifier.verify(token).await?;
-        let profile = self.profile(&caller, ask)?;
-        let choice = profile.rules.resolve(&caller, ask.role.as_deref())?;
-        let key = Key::new(&ask.profile, &caller, &choice);
-        if let Some(credentials) = self.fresh(&key, token, &caller, holder) {
+    async fn answer(&self, caller: &Caller, token: &CupToken, ask: &Ask, holder: bool) -> Result<Grant, Error> {
+        let (profile, choice) = self.choose(caller, ask)?;
+        let key = Key::new(&ask.profile, caller, &choice);
+        if let Some(credentials) = self.fresh(&key, token, caller, holder) {
             self.metrics.looked_up(Lookup::Hit);
-            return Ok(self.grant(credentials, &caller));
+            return Ok(self.grant(credentials, caller));
         }
         self.metrics.looked_up(Lookup::Miss);
-        let credentials = self.ask_refresher(key, token, &caller, profile, choice, holder).await?;
-        Ok(self.grant(credentials, &caller))
+        let credentials = self.ask_refresher(key, token, caller, profile, choice, holder).await?;
+        Ok(self.grant(credentials, caller))
     }
 
-    fn profile(&self, caller: &Caller, ask: &Ask) -> Result<&Profile, Error> {
+    /// What is not there at all is judged before what the caller may not have.
+    fn choose(&self, caller: &Caller, ask: &Ask) -> Result<(&Profile, Choice), Error> {
         let profile = self.profiles.get(&ask.profile);
         let profile = profile.ok_or_else(|| Error::new(Kind::NotFound, "no profile has the asked name"))?;
-        if !profile.user_pools.contains(&caller.user_pool) {
+        let choice = profile.rules.resolve(caller, ask.role.as_deref());
+        if choice != Err(Refusal::UnknownAlias) && !profile.user_pools.contains(&caller.user_pool) {
             let cause = "the token's user pool is not admitted to the profile (profiles.*.user_pools)";
             return Err(Error::new(Kind::ProfileNotAllowed, cause));
         }
-        Ok(profile)
+        Ok((profile, choice?))
     }
 
     fn fresh(&self, key: &Key, token: &CupToken, caller: &Caller, holder: bool) -> Option<Arc<Credentials>> {
         let slot: Arc<Slot> = self.cache.slot(key)?;
         let now = self.clock.now();
         let taken = slot.take(holder, now)?;
-        slot.offer_login(token, caller.expires, now);
-        if taken.nudge {
-            // A full queue loses the nudge; the entry is then refreshed at its late point or by the next miss.
-            self.wishes.try_send(Wish::Nudge(*key)).ok();
+        let revived = slot.offer_login(token, caller.expires, now);
+        if (taken.nudge || revived) && self.wishes.try_send(Wish::Nudge(*key)).is_err() {
+            slot.nudge_again();
         }
         Some(taken.credentials)
     }
@@ -226,6 +232,10 @@ impl Broker {
         }
         Grant { credentials, present_token_by: caller.expires, near_expiry }
     }
+}
+
+fn no_keys_yet() -> Error {
+    Error::new(Kind::KeysUnavailable, "the user pool's key set did not come within the hold: check jwks_url")
 }
 
 fn not_yet() -> Error {

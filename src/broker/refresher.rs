@@ -153,7 +153,7 @@ impl Refresher {
             return;
         }
         let first = entry.waiters.is_empty();
-        entry.waiters.push((miss.waiter, miss.holder));
+        entry.wait(miss.waiter, miss.holder);
         // An entry that is queued in the background moves up; its old place in the queue is void by its stage then.
         if first && entry.stage != Stage::InFlight {
             entry.stage = Stage::Queued;
@@ -279,19 +279,27 @@ impl Refresher {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         entry.failures = entry.failures.saturating_add(1);
         let error = Error::new(kind(failure.class), failure.to_string());
-        let evicted = failure.class == Class::Denied && entry.slot.held().is_some();
-        let holds = entry.slot.held().is_some() && !evicted;
-        let pause = retry_pause(failure.class, entry.failures, holds, entry.spread);
-        if entry.waiters.is_empty() && entry.failures == 1 {
-            // Callers' failures are told at their door; this one has no caller.
-            warn!(%failure, retry_in_seconds = pause.as_secs(), "a refresh failed");
+        let now = self.clock.now();
+        let held = entry.slot.held().is_some();
+        let ending = entry.slot.login().is_some_and(|login| login.life.is_ending(now));
+        if held && ending && failure.is_terminal() {
+            // By AWS's clock the login may be over; that says nothing of the user, whose next one will tell.
+            entry.slot.wipe_login();
         }
-        entry.refused = Some((self.clock.now().boot + pause, error.clone()));
+        let evicted = held && !ending && failure.is_terminal();
+        let pause = retry_pause(failure.class, entry.failures, held && !evicted, entry.spread);
+        // Failures that somebody hears of are told at the door. Of the others the first of a row is, and each doubling.
+        if evicted || (!entry.is_awaited() && entry.failures.is_power_of_two()) {
+            let (failures, retry_in_seconds) = (entry.failures, pause.as_secs());
+            warn!(%failure, failures, retry_in_seconds, evicted, "a refresh failed");
+        }
+        entry.refused = Some((now.boot + pause, error.clone()));
         answer(entry, &Err(error));
         if evicted {
-            let (wanted, refused) = (entry.wanted.clone(), entry.refused.take());
+            let (wanted, refused, failures) = (entry.wanted.clone(), entry.refused.take(), entry.failures);
             self.bury(&key);
-            self.entries.insert(key, wanted).refused = refused;
+            let entry = self.entries.insert(key, wanted);
+            (entry.refused, entry.failures) = (refused, failures);
         }
     }
 

@@ -31,6 +31,13 @@ const LONG_SESSION_REMAINING: Duration = Duration::from_secs(65 * 60);
 /// The last refresh of a login's life happens within this time before its end.
 const LAST_MINUTES: Duration = Duration::from_secs(5 * 60);
 
+impl LoginLife {
+    /// Whether the login is in its last minutes, when AWS's clock may already count it as expired.
+    pub(super) fn is_ending(&self, now: Moment) -> bool {
+        self.expires.remaining(now) <= LAST_MINUTES
+    }
+}
+
 /// The two points of one set of credentials at which a refresh may be due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Points {
@@ -123,8 +130,10 @@ fn due(state: &State, login: &LoginLife, now: Moment) -> Option<Duration> {
         return None;
     };
     let last = last_refresh(state, login);
-    // Credentials that came in within the login's last minutes are its last ones.
-    if state.received >= last {
+    // Credentials that came in within the login's last minutes are its last ones, and those that nobody will come back
+    // for get no last refresh.
+    let unwanted = !state.asked && !state.holder && now.boot >= last;
+    if state.received >= last || unwanted {
         return None;
     }
     let due = if due > last { last } else { due };
@@ -243,6 +252,8 @@ mod tests {
         let last = 11_000 - 150;
         assert_eq!(step(moment(10_001), &ending), Step::Sleep(secs(last)));
         assert_eq!(step(moment(last), &ending), Step::Refresh);
+        let once = State { asked: false, ..ending };
+        assert_eq!(step(moment(last), &once), Step::Sleep(secs(11_000)), "nobody comes back for these");
         let refreshed = State { received: secs(last), ..ending };
         assert_eq!(step(moment(last + 1), &refreshed), Step::Sleep(secs(11_000)), "once is enough");
         let wiped = State { login: None, ..ending };

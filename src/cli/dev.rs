@@ -65,6 +65,7 @@ pub(super) fn run(args: DevArgs) -> Result<(), Failure> {
     let emulator = Emulator::new(ambiguous).map_err(|error| Failure::Failed(error.to_string()))?;
     let emulator = Arc::new(emulator);
     let dir = private_dir(args.dir)?;
+    let alone = alone_in(&dir)?;
     let ports = ports(args.port)?;
     on_runtime(async move {
         let address = loopback(ports[3]);
@@ -78,12 +79,30 @@ pub(super) fn run(args: DevArgs) -> Result<(), Failure> {
         write_tokens(&emulator, &dir, &clock)?;
         let config = config::load(&file).map_err(|faults| Failure::Usage(faults.to_string()))?;
         let bound = app::bind(config).await?;
+        let [http, grpc, admin] = bound.addresses()?.map(|address| address.port());
+        // Whoever reads the file finds the ports that were taken, not 0.
+        replace(&file, &configuration(&endpoint, &[http, grpc, admin, 0], args.ambiguous))?;
         serve_emulator(listener, Arc::clone(&emulator), clock.clone())?;
         keep_tokens_fresh(emulator, dir.clone(), clock);
         io::stdout().write_all(lines_to_paste(&dir, &bound.addresses()?, &endpoint).as_bytes())?;
         bound.run(signals()?).await?;
+        drop(alone);
         Ok(())
     })
+}
+
+/// Holds `dir` for this process: two of them would each write tokens that the other one refuses.
+fn alone_in(dir: &Path) -> Result<File, Failure> {
+    let lock = File::create(dir.join("lock"))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(_) => {
+            let dir = dir.display();
+            Err(Failure::Usage(format!(
+                "another cupbearer dev uses {dir}: end it, or name another directory with --dir"
+            )))
+        }
+    }
 }
 
 /// The directory for the tokens, which only its owner may read. One that somebody else made, or may look into, is
@@ -240,22 +259,22 @@ fn lines_to_paste(dir: &Path, addresses: &[SocketAddr; 3], endpoint: &str) -> St
 cupbearer {VERSION} runs on an embedded Cognito. Users: alice (admin, editor), bob (editor), carol (no group).
 
 # The credentials of alice's role, as any HTTP client gets them:
-curl -s -H "Authorization: $(cat {dir}/alice.jwt)" http://{http}/v1/credentials
+curl -s -H "Authorization: $(cat '{dir}/alice.jwt')" http://{http}/v1/credentials
 
 # The same, by name of a role that her token holds:
-curl -s -H "Authorization: $(cat {dir}/alice.jwt)" http://{http}/v1/credentials/default/editor
+curl -s -H "Authorization: $(cat '{dir}/alice.jwt')" http://{http}/v1/credentials/default/editor
 
 # A stock AWS SDK or CLI, with no code at all:
 unset AWS_PROFILE AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_CONTAINER_AUTHORIZATION_TOKEN
 unset AWS_CONTAINER_CREDENTIALS_RELATIVE_URI AWS_WEB_IDENTITY_TOKEN_FILE
 export AWS_REGION={region} AWS_DEFAULT_REGION={region}
 export AWS_CONTAINER_CREDENTIALS_FULL_URI=http://{http}/v1/credentials
-export AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE={dir}/alice.jwt
+export AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE='{dir}/alice.jwt'
 aws sts get-caller-identity --endpoint-url {endpoint}
 
 # gRPC, from the root of the repository:
 grpcurl -plaintext -import-path proto -proto cupbearer/v1/broker.proto \
-  -H "authorization: Bearer $(cat {dir}/alice.jwt)" {grpc} cupbearer.v1.CredentialBroker/GetCredentials
+  -H "authorization: Bearer $(cat '{dir}/alice.jwt')" {grpc} cupbearer.v1.CredentialBroker/GetCredentials
 
 # What it is doing:
 curl -s http://{admin}/readyz

@@ -25,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::server::{Limits, MAX_HEADERS, Phase, stopping};
 
 /// Time for a new connection to say its first byte.
-const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Time for a request's headers, and for a kept-alive connection to begin its next request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -137,7 +137,7 @@ async fn refuse(mut stream: TcpStream) -> io::Result<()> {
 
 /// Waits for the first byte of a new connection, and no longer than a caller needs: hyper's own deadlines begin with
 /// the first request.
-pub(super) async fn speaks(stream: &TcpStream) -> bool {
+async fn speaks(stream: &TcpStream) -> bool {
     matches!(tokio::time::timeout(FIRST_BYTE_TIMEOUT, stream.peek(&mut [0])).await, Ok(Ok(1)))
 }
 

@@ -16,7 +16,7 @@ use crate::error::{Error, Kind};
 use crate::metrics::{Listener, Outcome};
 use crate::server::accept::serve_http1;
 use crate::server::guard::Guard;
-use crate::server::http::{ServeFuture, report};
+use crate::server::http::ServeFuture;
 use crate::server::{House, Phase, reply};
 
 /// Prometheus's text format 0.0.4.
@@ -48,7 +48,7 @@ fn answer(house: &House, guard: &Guard, request: &Request<Incoming>) -> Response
         Ok(response) if response.status() == StatusCode::OK => (response, Outcome::Ok),
         Ok(response) => (response, Outcome::Unavailable),
         Err(error) => {
-            report(Listener::Admin, &error);
+            house.reporter.tell(Listener::Admin, &error);
             (reply::response(error.kind()), reply::row(error.kind()).outcome)
         }
     };

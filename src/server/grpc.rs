@@ -2,21 +2,25 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use futures::FutureExt;
 use http::{HeaderMap, Request as HttpRequest, Response as HttpResponse};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use secrecy::ExposeSecret;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::service::Routes;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 use tonic_health::ServingStatus;
 use tonic_types::{ErrorDetails, StatusExt};
 use tower_service::Service;
@@ -26,9 +30,9 @@ use crate::broker::{Grant, Visit};
 use crate::error::{Error, Kind};
 use crate::metrics::{Listener, Outcome};
 use crate::model::Ask;
-use crate::server::accept::speaks;
+use crate::server::accept::FIRST_BYTE_TIMEOUT;
 use crate::server::guard::Guard;
-use crate::server::http::{ServeFuture, bearer, report};
+use crate::server::http::{ServeFuture, bearer};
 use crate::server::proto::{
     CredentialBroker, CredentialBrokerServer, Credentials, GetCredentialsRequest, GetCredentialsResponse,
 };
@@ -42,6 +46,12 @@ const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::fro
 
 /// Longest message; ours are a few hundred bytes.
 const MESSAGE_BYTES: usize = 32 * 1024;
+
+/// What every HTTP/2 connection begins with.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Time for the first request of a connection.
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How often the health service looks whether readiness has changed.
 const HEALTH_PERIOD: Duration = Duration::from_millis(250);
@@ -66,51 +76,62 @@ pub(super) fn door(
     move |stream, phase| {
         let (house, guard, routes) = (Arc::clone(&house), Arc::clone(&guard), routes.clone());
         Box::pin(async move {
-            if speaks(&stream).await {
+            if let Some(stream) = speaks_http2(stream).await {
                 serve(stream, phase, house, guard, routes).await;
             }
         })
     }
 }
 
-/// Keeps the health service as ready as the house is, until the end.
+/// Keeps the health service as ready as the house is. At the end it ends those who watch: they would hold their
+/// connections open.
 pub(super) async fn watch_health(house: &House) {
-    let mut phase = house.phase.clone();
+    let (mut phase, mut health) = (house.phase.clone(), house.health.clone());
+    let mut told = None;
     loop {
         let ready = house.waiting_for().is_empty();
-        let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
-        for service in ["", SERVICE] {
-            house.health.set_service_status(service, status).await;
+        if told != Some(ready) {
+            told = Some(ready);
+            let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+            for service in ["", SERVICE] {
+                health.set_service_status(service, status).await;
+            }
         }
         if tokio::time::timeout(HEALTH_PERIOD, stopping(&mut phase)).await.is_ok() {
+            for service in ["", SERVICE] {
+                health.clear_service_status(service).await;
+            }
             return;
         }
     }
 }
 
 async fn serve(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     mut phase: watch::Receiver<Phase>,
     house: Arc<House>,
     guard: Arc<Guard>,
     routes: Routes,
 ) {
     let limits = house.config.limits;
+    let asked = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&asked);
     let service = service_fn(move |request: HttpRequest<Incoming>| {
-        let (house, guard, mut routes) = (Arc::clone(&house), Arc::clone(&guard), routes.clone());
-        async move {
-            if let Err(error) = guard.check(request.version(), request.uri(), request.headers()) {
-                report(Listener::Grpc, &error);
-                house.answered(Listener::Grpc, reply::row(error.kind()).outcome, house.clock.now().boot);
-                return Ok::<HttpResponse<Body>, Infallible>(status(&error).into_http());
-            }
-            routes.call(request).await
-        }
+        seen.store(true, Ordering::Relaxed);
+        let (house, guard, routes) = (Arc::clone(&house), Arc::clone(&guard), routes.clone());
+        async move { Ok::<_, Infallible>(answer(&house, &guard, routes, request).await) }
     });
     let serving = builder(limits).serve_connection(TokioIo::new(stream), service);
     let mut serving = pin!(serving);
+    let silent = async {
+        tokio::time::sleep(FIRST_REQUEST_TIMEOUT).await;
+        if asked.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
+        () = silent => return,
         () = stopping(&mut phase) => {
             serving.as_mut().graceful_shutdown();
             serving.await
@@ -119,6 +140,63 @@ async fn serve(
     if let Err(error) = ended {
         debug!(%error, "a connection ended early");
     }
+}
+
+/// Answers one request: the guard, then tonic, whose own refusals get the table's form. A panic on the way is counted
+/// and told as our bug.
+async fn answer(
+    house: &House,
+    guard: &Guard,
+    mut routes: Routes,
+    request: HttpRequest<Incoming>,
+) -> HttpResponse<Body> {
+    if let Err(error) = guard.check(request.version(), request.uri(), request.headers()) {
+        return refuse(house, &error);
+    }
+    let health = request.uri().path().starts_with("/grpc.health.v1.");
+    match AssertUnwindSafe(routes.call(request)).catch_unwind().await {
+        Ok(Ok(response)) if health => response,
+        Ok(Ok(response)) => match tonics_own(response.headers()) {
+            Some(error) => refuse(house, &error),
+            None => response,
+        },
+        Ok(Err(never)) => match never {},
+        Err(_panic) => {
+            house.metrics.panics.inc();
+            refuse(house, &Error::new(Kind::Internal, "a request's handler panicked: this is a bug"))
+        }
+    }
+}
+
+fn refuse(house: &House, error: &Error) -> HttpResponse<Body> {
+    house.reporter.tell(Listener::Grpc, error);
+    house.answered(Listener::Grpc, reply::row(error.kind()).outcome, house.clock.now().boot);
+    status(error).into_http()
+}
+
+/// The failure that tonic found by itself, before our code saw the call; ours carry details, tonic's do not.
+fn tonics_own(headers: &HeaderMap) -> Option<Error> {
+    let status = Status::from_header_map(headers)?;
+    if status.code() == Code::Ok || !status.details().is_empty() {
+        return None;
+    }
+    Some(match status.code() {
+        Code::Unimplemented => Error::new(Kind::MethodNotAllowed, "the method or its encoding is not served"),
+        Code::OutOfRange | Code::ResourceExhausted => {
+            Error::new(Kind::RequestTooLarge, "the message is larger than 32 KiB")
+        }
+        _ => Error::new(Kind::InvalidRequest, "the message is not what the method takes"),
+    })
+}
+
+/// Waits for the preface of HTTP/2 (RFC 9113 section 3.4), for as long as a first byte may take: hyper waits for it
+/// without end. What was read is put before what is still to come.
+async fn speaks_http2(stream: TcpStream) -> Option<impl AsyncRead + AsyncWrite + Unpin + Send + 'static> {
+    let (mut reader, writer) = stream.into_split();
+    let mut preface = [0; PREFACE.len()];
+    let read = tokio::time::timeout(FIRST_BYTE_TIMEOUT, reader.read_exact(&mut preface)).await;
+    let spoken = matches!(read, Ok(Ok(_))) && preface == *PREFACE;
+    spoken.then(|| tokio::io::join(PREFACE.chain(reader), writer))
 }
 
 /// HTTP/2 alone, with its bounds: hyper's own are 200 streams and 16 KiB of headers, too many and too small.
@@ -150,7 +228,7 @@ impl CredentialBroker for Grpc {
                 (Ok(Response::new(granted(&grant))), outcome)
             }
             Err(error) => {
-                report(Listener::Grpc, &error);
+                house.reporter.tell(Listener::Grpc, &error);
                 (Err(status(&error)), reply::row(error.kind()).outcome)
             }
         };

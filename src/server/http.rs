@@ -16,7 +16,6 @@ use secrecy::ExposeSecret;
 use serde::Serialize;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tracing::{info, warn};
 use zeroize::Zeroizing;
 
 use crate::broker::{Grant, Visit};
@@ -82,7 +81,7 @@ async fn answer(house: &House, guard: &Guard, request: Request<Incoming>) -> Res
     let (response, outcome) = match asked {
         Ok(grant) => (granted(&grant.credentials), if grant.near_expiry { Outcome::NearExpiry } else { Outcome::Ok }),
         Err(error) => {
-            report(Listener::Http, &error);
+            house.reporter.tell(Listener::Http, &error);
             (refused(&error, &request), reply::row(error.kind()).outcome)
         }
     };
@@ -111,17 +110,6 @@ async fn credentials(house: &House, guard: &Guard, request: &Request<Incoming>) 
     let token = bearer(headers)?;
     let visit = Visit { holder: true, hold: house.config.cold_hold, hold_failures: true };
     house.broker.credentials(&token, &ask, visit).await
-}
-
-/// Tells the log of a failure, once, here at the top. What happens to honest callers all day is not a warning.
-pub(super) fn report(listener: Listener, error: &Error) {
-    let listener = listener.as_str();
-    match error.kind() {
-        Kind::UpstreamDenied | Kind::UpstreamUnavailable | Kind::KeysUnavailable | Kind::Internal => {
-            warn!(listener, kind = ?error.kind(), cause = error.cause(), "refused");
-        }
-        _ => info!(listener, kind = ?error.kind(), cause = error.cause(), "refused"),
-    }
 }
 
 /// `/v1/credentials`, `/v1/credentials/{profile}` or `/v1/credentials/{profile}/{role}`, matched byte by byte: what

@@ -11,6 +11,7 @@ mod guard;
 mod http;
 pub mod proto;
 mod reply;
+mod report;
 
 use std::io;
 use std::net::SocketAddr;
@@ -28,6 +29,8 @@ use crate::clock::Clock;
 use crate::metrics::{Listener, Metrics, Outcome};
 
 pub use accept::{Connections, serve_http1};
+
+use report::Reporter;
 
 /// Where the doors are and how much may come in.
 #[derive(Clone, Debug)]
@@ -86,6 +89,7 @@ pub struct House {
     pub phase: watch::Receiver<Phase>,
     config: Config,
     health: HealthReporter,
+    reporter: Reporter,
     ready_once: AtomicBool,
 }
 
@@ -143,6 +147,7 @@ impl Doors {
         let house = Arc::new(House {
             broker,
             metrics,
+            reporter: Reporter::new(clock.clone()),
             clock,
             phase: phase.clone(),
             config,

@@ -106,7 +106,7 @@ const ROWS: [Row; 14] = [
         grpc: Code::Unimplemented,
         reason: "METHOD_NOT_ALLOWED",
         outcome: Outcome::Invalid,
-        message: "Only GET is served here.",
+        message: "This method is not served here. Over HTTP only GET is.",
     },
     Row {
         kind: Kind::RequestTooLarge,

@@ -62,7 +62,7 @@ impl CognitoIdentity {
         let user = identities::user(order);
         if let Some(id) = self.identities.get(&user) {
             match self.credentials_for(order, &id).await {
-                Err(failure) if failure.class == Class::Denied || failure.code == MISMATCH => {
+                Err(failure) if failure.is_terminal() || failure.code == MISMATCH => {
                     self.identities.forget(&user);
                 }
                 done => return done,
@@ -70,7 +70,7 @@ impl CognitoIdentity {
         }
         let id = self.identity_of(order, user).await?;
         let done = self.credentials_for(order, &id).await;
-        if done.as_ref().is_err_and(|failure| failure.class == Class::Denied) {
+        if done.as_ref().is_err_and(Failure::is_terminal) {
             self.identities.forget(&user);
         }
         done
@@ -127,12 +127,9 @@ impl CognitoIdentity {
         operation: Operation,
         call: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        let started = self.clock.now().boot;
-        let flight = InFlight::new(&self.metrics);
+        let under_way = self.metrics.call(operation, &self.clock);
         let done = call.await;
-        drop(flight);
-        let outcome = done.as_ref().map_or_else(|failure| Outcome::from(failure.class), |_| Outcome::Ok);
-        self.metrics.called(operation, outcome, self.clock.now().boot.saturating_sub(started));
+        under_way.ended(done.as_ref().map_or_else(|failure| Outcome::from(failure.class), |_| Outcome::Ok));
         done
     }
 }
@@ -200,22 +197,6 @@ fn client(region: String, config: &Config) -> Client {
         .http_client(http);
     builder.set_endpoint_url(config.endpoint_url.as_ref().map(ToString::to_string));
     Client::from_conf(builder.build())
-}
-
-/// Counts a call as under way for as long as it lives, also when it is dropped half-way.
-struct InFlight<'a>(&'a Metrics);
-
-impl<'a> InFlight<'a> {
-    fn new(metrics: &'a Metrics) -> Self {
-        metrics.upstream_in_flight.inc();
-        Self(metrics)
-    }
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.upstream_in_flight.dec();
-    }
 }
 
 impl From<Class> for Outcome {

@@ -85,6 +85,10 @@ pub enum Class {
     Invalid,
 }
 
+/// The codes of refusals that concern a user or an identity.
+const TERMINAL: &[&str] =
+    &["AccessDenied", "AccessDeniedException", "NotAuthorizedException", "ResourceNotFoundException"];
+
 impl Target {
     /// The region to call: what stands before the colon.
     pub fn region(&self) -> &str {
@@ -103,6 +107,12 @@ impl Order {
 }
 
 impl Failure {
+    /// Whether AWS refuses this very user or identity, now and until something changes. What is held for the user is
+    /// then dropped. A refusal for another reason, such as a fault in the pool's configuration, leaves it alone.
+    pub fn is_terminal(&self) -> bool {
+        self.class == Class::Denied && TERMINAL.contains(&self.code.as_str())
+    }
+
     /// A failure that we found, not AWS.
     pub fn ours(class: Class, operation: Operation, code: &str, message: impl Into<String>) -> Self {
         let message = message.into();

@@ -27,7 +27,7 @@ async fn a_newcomer_gets_credentials() {
     assert_eq!(http::credentials(http, "/v1/credentials", "garbage").await.status, 401);
     let told = daemon.wait_for(|daemon| daemon.out().contains("Ctrl-C ends").then(|| daemon.out())).await.unwrap();
     for line in [
-        format!("$(cat {}/alice.jwt)\" http://{http}/v1/credentials", dir.display()),
+        format!("$(cat '{}/alice.jwt')\" http://{http}/v1/credentials", dir.display()),
         format!("export AWS_CONTAINER_CREDENTIALS_FULL_URI=http://{http}/v1/credentials"),
         "aws sts get-caller-identity --endpoint-url http://127.0.0.1:".to_owned(),
         format!("curl -s http://{admin}/metrics"),
@@ -36,6 +36,10 @@ async fn a_newcomer_gets_credentials() {
     }
     let check = command(&["check", "--config", dir.join("cupbearer.toml").to_str().unwrap()], &[]).output().unwrap();
     assert_eq!(check.status.code(), Some(0));
+    let written = std::fs::read_to_string(dir.join("cupbearer.toml")).unwrap();
+    assert!(written.contains(&format!("http = \"{http}\"")), "the ports in force: {written}");
+    let second = command(&arguments, &[]).output().unwrap();
+    assert_eq!(second.status.code(), Some(2), "the directory is taken: {second:?}");
 }
 
 #[tokio::test]

@@ -104,6 +104,60 @@ async fn refusals_have_their_rows() {
     assert_eq!(found(ask(grpc, &token("bob"), "", None).await), row(Code::Unavailable, "UPSTREAM_UNAVAILABLE", true));
 }
 
+/// What tonic finds by itself has the table's form too, and is counted.
+#[tokio::test]
+async fn malformed_calls_have_their_rows_and_are_counted() {
+    let scene = Scene::new().await;
+    let mut client = tonic::client::Grpc::new(channel(scene.grpc).await);
+    let call = async |client: &mut tonic::client::Grpc<Channel>, path: &'static str, bytes: &[u8]| {
+        client.ready().await.unwrap();
+        let codec = tonic_prost::ProstCodec::<Raw, Raw>::default();
+        let path = http::uri::PathAndQuery::from_static(path);
+        client.unary(Request::new(Raw { bytes: bytes.to_vec() }), path, codec).await.unwrap_err()
+    };
+    let found = call(&mut client, "/cupbearer.v1.CredentialBroker/GetCredentials", b"\xff").await;
+    assert_eq!(reason(&found), (Code::InvalidArgument, "INVALID_REQUEST".to_owned(), false));
+    for path in ["/cupbearer.v1.CredentialBroker/Nothing", "/nobody/Nothing"] {
+        let found = call(&mut client, path, b"").await;
+        assert_eq!(reason(&found), (Code::Unimplemented, "METHOD_NOT_ALLOWED".to_owned(), false));
+    }
+    let large = call(&mut client, "/cupbearer.v1.CredentialBroker/GetCredentials", &[b'x'; 40_000]).await;
+    assert_eq!(reason(&large), (Code::ResourceExhausted, "REQUEST_TOO_LARGE".to_owned(), false));
+    assert_eq!(scene.metric("cupbearer_requests_total{listener=\"grpc\",outcome=\"invalid\"}").await, 4.0);
+}
+
+/// A message whose one field tonic's side reads as a text: bytes that are no UTF-8 do not decode there.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Raw {
+    #[prost(bytes = "vec", tag = "1")]
+    bytes: Vec<u8>,
+}
+
+#[tokio::test]
+async fn who_does_not_speak_http2_is_sent_away() {
+    let scene = Scene::new().await;
+    for said in ["P", "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n"] {
+        let asked = tokio::time::Instant::now();
+        let reply = crate::support::http::send(scene.grpc, said).await;
+        assert_eq!(reply.status, 0, "{reply:?}");
+        assert!(asked.elapsed() < Duration::from_secs(20), "not for ever");
+    }
+}
+
+#[tokio::test]
+async fn who_watches_health_does_not_hold_the_end_up() {
+    let mut scene = Scene::new().await;
+    let mut client = HealthClient::new(channel(scene.grpc).await);
+    let request = HealthCheckRequest { service: String::new() };
+    let mut watched = client.watch(request).await.unwrap().into_inner();
+    while watched.message().await.unwrap().unwrap().status() != ServingStatus::Serving {}
+    let quiet = tokio::time::timeout(Duration::from_millis(800), watched.message()).await;
+    assert!(quiet.is_err(), "only changes are told");
+    scene.daemon.terminate();
+    scene.daemon.ended().await;
+    assert!(!scene.daemon.log().contains("are cut"), "{}", scene.daemon.log());
+}
+
 #[tokio::test]
 async fn the_hold_is_the_callers_deadline() {
     let scene = Scene::new().await;

@@ -80,6 +80,27 @@ async fn without_keys_it_lives_but_is_not_ready_and_refuses_nobody() {
 }
 
 #[tokio::test]
+async fn a_key_set_that_hangs_is_named_as_the_cause() {
+    let proxy = Proxy::start(Backend::Embedded(Arc::clone(&EMULATOR))).await;
+    proxy.bend("jwks", Fault::Hangs);
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::serve_unready(dir.path(), &Settings::new(&proxy.url).text(), &[]).await;
+    let reply = http::credentials(daemon.address("http").await, "/v1/credentials", &token("alice")).await;
+    assert_eq!((reply.status, &reply.json()["code"]), (503, &json!("KeysUnavailable")));
+}
+
+#[tokio::test]
+async fn a_flood_of_garbage_does_not_fill_the_log() {
+    let scene = Scene::new().await;
+    for _ in 0..500 {
+        assert_eq!(scene.ask("/v1/credentials", "garbage").await.status, 401);
+    }
+    let lines = scene.daemon.log().lines().filter(|line| line.contains("refused")).count();
+    assert!((1..=250).contains(&lines), "{lines} lines for 500 refusals");
+    assert_eq!(scene.metric("cupbearer_requests_total{listener=\"http\",outcome=\"unauthorized\"}").await, 500.0);
+}
+
+#[tokio::test]
 async fn a_signal_drains_and_a_second_one_ends() {
     let mut scene = Scene::with("drain_seconds = 600", "deny").await;
     let token = token("alice");

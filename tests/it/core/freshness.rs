@@ -159,6 +159,60 @@ async fn the_newest_login_is_used_and_the_last_refresh_is_late() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_new_login_wakes_an_entry_whose_old_one_has_ended() {
+    let world = World::new(LIMITS).await;
+    let first = world.token("alice", 600);
+    world.ask(&first, None, SDK).await.unwrap();
+    // Nothing works until the login is over, and the entry is left without one.
+    world.script.set(Mood::Fails(Class::Unavailable));
+    tokio::time::sleep(Duration::from_secs(601)).await;
+    world.script.set(Mood::Well);
+    let second = world.token("alice", DAY);
+    assert_eq!(world.kind(&second, SDK).await, None);
+    let mut calls = world.script.calls();
+    for _ in 0..6 {
+        tokio::time::sleep(20 * MINUTE).await;
+        let (took, done) = world.timed(&second, SDK).await;
+        assert_eq!(took, Duration::ZERO);
+        assert!(done.unwrap().credentials.expires.remaining(world.clock.now()) >= 20 * MINUTE);
+        assert!(world.script.calls() >= calls);
+        calls = world.script.calls();
+    }
+    assert!(calls >= 4, "it is refreshed again: {calls} exchanges");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_fails_again_waits_for_longer() {
+    let world = World::new(LIMITS).await;
+    world.script.set(Mood::Fails(Class::Throttled));
+    let token = world.token("alice", 3_600);
+    let started = tokio::time::Instant::now();
+    while started.elapsed() < Duration::from_secs(120) {
+        world.kind(&token, CALL).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let calls = world.script.calls();
+    assert!((12..=24).contains(&calls), "2, 4 and then 8 seconds apart: {calls} calls in two minutes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_in_a_logins_last_minutes_evicts_nobody() {
+    let world = World::new(LIMITS).await;
+    let first = world.token("alice", 1_000);
+    world.ask(&first, None, SDK).await.unwrap();
+    world.ask(&first, None, SDK).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(699)).await;
+    world.script.set(Mood::Fails(Class::Denied));
+    while world.script.calls() < 2 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    world.script.set(Mood::Well);
+    let (took, done) = world.timed(&world.token("alice", 3_600), SDK).await;
+    assert!(done.is_ok() && took == Duration::ZERO, "what is held is still good");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refresh_lands_in_the_last_five_minutes_of_a_login() {
     let world = World::new(LIMITS).await;
     let token = world.token("alice", 3_600);

@@ -105,9 +105,12 @@ impl Script {
         let mood = *self.mood.lock().unwrap();
         match mood {
             Mood::Well => Ok(self.credentials(&owner, call, order)),
-            Mood::Fails(class) => {
-                Err(Failure::ours(class, Operation::GetCredentialsForIdentity, "Scripted", "as the test wants it"))
-            }
+            Mood::Fails(class) => Err(Failure::ours(
+                class,
+                Operation::GetCredentialsForIdentity,
+                "NotAuthorizedException",
+                "as the test wants it",
+            )),
             Mood::Panics => panic!("as the test wants it"),
         }
     }
@@ -172,12 +175,13 @@ impl World {
             tokens: Mutex::default(),
         });
         let fetcher: Arc<dyn FetchKeys> = Arc::new(Keys);
-        let (verifier, keepers) = Verifier::new(auth_config(), &fetcher, clock.clone(), Arc::clone(&metrics));
+        let (verifier, keepers, sweeper) = Verifier::new(auth_config(), &fetcher, clock.clone(), Arc::clone(&metrics));
         let exchange: Arc<dyn Exchange> = Arc::clone(&script) as _;
         let (broker, refresher) =
             Broker::new(broker_config(limits), verifier, exchange, clock.clone(), Arc::clone(&metrics));
         let mut tasks = JoinSet::new();
         tasks.spawn(refresher.run());
+        tasks.spawn(sweeper.run());
         keepers.into_iter().for_each(|keeper| drop(tasks.spawn(keeper.run())));
         tokio::time::sleep(Duration::from_millis(1)).await;
         Self { broker: Arc::new(broker), script, clock, metrics, _tasks: tasks }
