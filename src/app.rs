@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::server::{BindError, Doors, Phase};
-use crate::upstream::CognitoIdentity;
+use crate::upstream::Aws;
 
 /// The version, as `build_info` shows it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -60,7 +60,7 @@ pub async fn bind(config: Config) -> Result<Bound, StartError> {
     let fetcher: Arc<dyn FetchKeys> =
         Arc::new(HttpsFetcher::new(config.auth.fetches_over_tls()).map_err(StartError::Certificates)?);
     let (verifier, keepers, sweeper) = Verifier::new(config.auth, &fetcher, clock.clone(), Arc::clone(&metrics));
-    let exchange = Arc::new(CognitoIdentity::new(&config.upstream, clock.clone(), Arc::clone(&metrics)));
+    let exchange = Arc::new(Aws::new(&config.upstream, clock.clone(), Arc::clone(&metrics)).await);
     let (broker, refresher) = Broker::new(config.broker, verifier, exchange, clock.clone(), Arc::clone(&metrics));
     Ok(Bound { doors, broker: Arc::new(broker), refresher, keepers, sweeper, metrics, clock, drain })
 }

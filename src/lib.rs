@@ -22,8 +22,8 @@
 //! | F4 | `dev`: a small Cognito and STS for `cupbearer dev` and tests |
 //! | F3 | `server`: the doors, bytes to question and back; one table from error to wire |
 //! | F2 | `broker`: the decision, the cache, the refresher, the schedule |
-//! | F1 | `auth`: token in, caller out; `roles`: pure choice of a role; `upstream`: the AWS SDK |
-//! | F0 | `model` `error` `secret` `metrics` `digest` `clock`: the ground |
+//! | F1 | `auth`: token in, caller out; `roles`: pure choice of a role; `templates`: claims into names, tags, policies; `upstream`: the AWS SDK |
+//! | F0 | `model` `error` `secret` `audit` `metrics` `digest` `clock`: the ground |
 //!
 //! # What is nowhere
 //!
@@ -33,6 +33,7 @@
 //! - `expose_secret` where no bytes leave: it is in the doors, in `upstream`, in the verifier, and in the emulator.
 //! - A fallback: to another role, to the broker's own role, to an unauthenticated identity, to another region.
 
+pub mod audit;
 pub mod clock;
 pub mod digest;
 pub mod error;
@@ -42,6 +43,7 @@ pub mod secret;
 
 pub mod auth;
 pub mod roles;
+pub mod templates;
 pub mod upstream;
 
 pub mod broker;

@@ -45,7 +45,10 @@ labels!(
 );
 labels!(
     /// Calls to AWS, by AWS's own names, and fetches of key sets.
-    Operation { GetId = "GetId", GetCredentialsForIdentity = "GetCredentialsForIdentity", Jwks = "jwks" }
+    Operation {
+        GetId = "GetId", GetCredentialsForIdentity = "GetCredentialsForIdentity", GetOpenIdToken = "GetOpenIdToken",
+        AssumeRoleWithWebIdentity = "AssumeRoleWithWebIdentity", AssumeRole = "AssumeRole", Jwks = "jwks",
+    }
 );
 labels!(
     /// How a call to AWS, a refresh or a fetch ended.

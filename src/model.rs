@@ -20,14 +20,25 @@ pub struct Caller {
     pub issuer: Arc<str>,
     /// `sub`: the user, unique within the issuer.
     pub subject: Arc<str>,
-    /// `aud`: the app client that the token was issued to.
+    /// `aud`, or `client_id` in an access token: the app client that the token was issued to.
     pub client_id: Arc<str>,
+    /// What the token is for.
+    pub token_use: TokenUse,
     /// All claims, for the role rules.
     pub claims: Claims,
     /// Digest of every claim except those that change with each token of the same user.
     pub fingerprint: Digest,
     /// `exp`.
     pub expires: Expiry,
+}
+
+/// `token_use`: which of a user pool's tokens it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenUse {
+    /// Says who the user is; the one that identity pools take.
+    Id,
+    /// Says what a client may do in the user's name.
+    Access,
 }
 
 /// An IAM role's Amazon Resource Name. Compared byte by byte, as IAM compares ARNs.
@@ -39,12 +50,16 @@ pub struct RoleArn(Arc<str>);
 pub struct IdentityId(pub Arc<str>);
 
 /// What a caller wants.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Ask {
     /// The profile's name.
     pub profile: String,
     /// A role alias or ARN; without one, the role by the profile's rules.
     pub role: Option<String>,
+    /// A session policy of the caller's own, as JSON.
+    pub session_policy: Option<String>,
+    /// Managed session policies of the caller's own.
+    pub policy_arns: Vec<String>,
 }
 
 /// Temporary AWS credentials of one user (the "CIP credentials").

@@ -12,7 +12,7 @@ use crate::auth::fingerprint::fingerprint;
 use crate::auth::{Rejection, UserPool};
 use crate::clock::{Expiry, Moment};
 use crate::metrics::Verification;
-use crate::model::{Caller, Claims};
+use crate::model::{Caller, Claims, TokenUse};
 
 /// How far the issuer's clock may be ahead of ours before a token counts as issued in the future.
 const CLOCK_SKEW: Duration = Duration::from_secs(60);
@@ -28,16 +28,26 @@ pub(super) fn issuer(claims: &Claims) -> Result<&str, Rejection> {
     claims.get("iss").and_then(Value::as_str).ok_or(Rejection::ISSUER)
 }
 
-/// Judges the claims of a token whose signature is verified.
+/// Judges the claims of a token whose signature is verified. An access token is taken only with `access_tokens`; it
+/// names its client in `client_id`, having no `aud`.
 ///
 /// # Errors
 /// With the first rule that they break.
-pub(super) fn judge(claims: Claims, issuer: &Arc<str>, pool: &UserPool, now: Moment) -> Result<Caller, Rejection> {
+pub(super) fn judge(
+    claims: Claims,
+    issuer: &Arc<str>,
+    pool: &UserPool,
+    access_tokens: bool,
+    now: Moment,
+) -> Result<Caller, Rejection> {
     let expires = judge_times(&claims, now)?;
-    if claims.get("token_use").and_then(Value::as_str) != Some("id") {
-        return Err(Rejection::TOKEN_USE);
-    }
-    let audience = claims.get("aud").and_then(Value::as_str).ok_or(Rejection::AUDIENCE)?;
+    let token_use = match claims.get("token_use").and_then(Value::as_str) {
+        Some("id") => TokenUse::Id,
+        Some("access") if access_tokens => TokenUse::Access,
+        _ => return Err(Rejection::TOKEN_USE),
+    };
+    let audience = if token_use == TokenUse::Id { "aud" } else { "client_id" };
+    let audience = claims.get(audience).and_then(Value::as_str).ok_or(Rejection::AUDIENCE)?;
     let client_id = pool.client_ids.iter().find(|client| &***client == audience);
     let client_id = Arc::clone(client_id.ok_or(Rejection::AUDIENCE)?);
     let subject = claims.get("sub").and_then(Value::as_str).filter(|subject| !subject.is_empty());
@@ -47,6 +57,7 @@ pub(super) fn judge(claims: Claims, issuer: &Arc<str>, pool: &UserPool, now: Mom
         issuer: Arc::clone(issuer),
         subject,
         client_id,
+        token_use,
         fingerprint: fingerprint(&claims),
         claims,
         expires: Expiry::at(expires, now),

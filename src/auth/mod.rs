@@ -40,6 +40,8 @@ pub struct Config {
     pub user_pools: Vec<UserPool>,
     /// Longest token that is looked at, in bytes.
     pub token_bytes: usize,
+    /// Whether any profile takes access tokens as well as ID tokens.
+    pub access_tokens: bool,
     /// How many verdicts are remembered.
     pub verdicts: NonZeroUsize,
 }
@@ -69,6 +71,7 @@ pub struct Verifier {
     clock: Clock,
     metrics: Arc<Metrics>,
     token_bytes: usize,
+    access_tokens: bool,
     pools: HashMap<Arc<str>, Arc<Pool>>,
     verdicts: Arc<Verdicts>,
 }
@@ -105,17 +108,18 @@ impl Verifier {
     ) -> (Self, Vec<Keeper>, Sweeper) {
         let mut pools = HashMap::new();
         let mut keepers = Vec::new();
-        for pool in config.user_pools {
+        for pool in &config.user_pools {
             let (keys, keeper) =
                 KeySet::new(pool.jwks_url.clone(), Arc::clone(fetcher), clock.clone(), Arc::clone(&metrics));
             keepers.push(keeper);
             let issuers = pool.issuers.clone();
-            let pool = Arc::new(Pool { config: pool, keys });
+            let pool = Arc::new(Pool { config: pool.clone(), keys });
             pools.extend(issuers.into_iter().map(|issuer| (issuer, Arc::clone(&pool))));
         }
         let verdicts = Arc::new(Verdicts::new(config.verdicts));
         let sweeper = Sweeper { verdicts: Arc::clone(&verdicts), clock: clock.clone() };
-        (Self { clock, metrics, token_bytes: config.token_bytes, pools, verdicts }, keepers, sweeper)
+        let Config { token_bytes, access_tokens, .. } = config;
+        (Self { clock, metrics, token_bytes, access_tokens, pools, verdicts }, keepers, sweeper)
     }
 
     /// Judges `token`, now and every time: a verdict is remembered, its expiry is checked again.
@@ -184,7 +188,7 @@ impl Verifier {
             Lookup::Unavailable => return Err(Fault::KeysUnavailable),
         };
         token::verify_signature(&parts, &key)?;
-        let caller = claims::judge(parts.claims, issuer, &pool.config, self.clock.now())?;
+        let caller = claims::judge(parts.claims, issuer, &pool.config, self.access_tokens, self.clock.now())?;
         Ok(Verdict { caller: Arc::new(caller), generation })
     }
 

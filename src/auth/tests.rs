@@ -117,7 +117,12 @@ async fn setting(script: &Arc<Script>) -> Setting {
         issuers: vec![ISSUER.into()],
         jwks_url: Url::parse("https://keys.invalid/").unwrap(),
     };
-    let config = Config { user_pools: vec![pool], token_bytes: 16_384, verdicts: NonZeroUsize::new(100).unwrap() };
+    let config = Config {
+        user_pools: vec![pool],
+        token_bytes: 16_384,
+        access_tokens: false,
+        verdicts: NonZeroUsize::new(100).unwrap(),
+    };
     let fetcher: Arc<dyn FetchKeys> = Arc::clone(script) as _;
     let (verifier, keepers, _) = Verifier::new(config, &fetcher, clock.clone(), Arc::clone(&metrics));
     let mut keeper = tokio::task::JoinSet::new();

@@ -17,7 +17,7 @@ use crate::clock::Moment;
 use crate::error::Error;
 use crate::model::Credentials;
 use crate::model::RoleArn;
-use crate::upstream::{Order, Target};
+use crate::upstream::{Order, Session, Target};
 
 /// What an exchange for this entry needs, except for the login, which is in the slot.
 #[derive(Clone)]
@@ -26,7 +26,8 @@ pub(super) struct Wanted {
     pub(super) target: Arc<Target>,
     pub(super) issuer: Arc<str>,
     pub(super) user: Arc<str>,
-    pub(super) custom_role: Option<RoleArn>,
+    pub(super) role: Option<RoleArn>,
+    pub(super) session: Arc<Session>,
 }
 
 /// Where an answer goes.
@@ -212,7 +213,8 @@ impl Entry {
             issuer: Arc::clone(&self.wanted.issuer),
             subject: Arc::clone(&self.wanted.user),
             token: login.token.clone(),
-            custom_role: self.wanted.custom_role.clone(),
+            role: self.wanted.role.clone(),
+            session: Arc::clone(&self.wanted.session),
         })
     }
 

@@ -1,11 +1,12 @@
 //! One cache entry's identity: injective over everything that changes the answer. Pure.
 
+use crate::broker::profile::Plan;
 use crate::digest::{Digest, of_parts};
 use crate::model::Caller;
-use crate::roles::Choice;
+use crate::upstream::Flow;
 
-/// The digest of (profile, issuer, subject, client, role, claims' fingerprint), each with its length before it: two
-/// askers share an entry only if all of these are the same.
+/// The digest of (profile, issuer, subject, client, role, session, claims' fingerprint), each with its length before
+/// it: two askers share an entry only if all of these are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Key(Digest);
 
@@ -14,16 +15,19 @@ pub(super) struct Key(Digest);
 pub(super) struct Subject(Digest);
 
 impl Key {
-    pub(super) fn new(profile: &str, caller: &Caller, choice: &Choice) -> Self {
-        // A role that was asked for differs from the same role by default: only the first is sent to AWS.
-        let role = choice.asked.as_ref().map_or("", |role| role.as_str());
+    pub(super) fn new(profile: &str, flow: Flow, caller: &Caller, plan: &Plan) -> Self {
+        // In the enhanced flow, a role that was asked for differs from the same role by default: only the first is sent.
+        let role = plan.role.as_ref().map_or("", |role| role.as_str());
+        // Where AWS never sees the token, no claim matters but those that have become the role and the session.
+        let fingerprint = if flow == Flow::AssumeRole { &[0; 32] } else { &caller.fingerprint };
         Self(of_parts(&[
             profile.as_bytes(),
             caller.issuer.as_bytes(),
             caller.subject.as_bytes(),
             caller.client_id.as_bytes(),
             role.as_bytes(),
-            &caller.fingerprint,
+            &plan.session.digest(),
+            fingerprint,
         ]))
     }
 }
@@ -42,13 +46,14 @@ mod tests {
 
     use super::*;
     use crate::clock::{Expiry, Moment};
-    use crate::model::RoleArn;
-    use crate::roles::Reason;
+    use crate::model::{RoleArn, TokenUse};
+    use crate::roles::{Choice, Reason};
+    use crate::upstream::Session;
 
-    type Parts = (String, String, String, String, Option<String>, [u8; 32]);
+    type Parts = (String, String, String, String, Option<String>, Session, [u8; 32]);
 
     fn key(parts: &Parts) -> Key {
-        let (profile, issuer, subject, client, role, fingerprint) = parts;
+        let (profile, issuer, subject, client, role, session, fingerprint) = parts;
         let now = Moment { wall: SystemTime::UNIX_EPOCH, boot: Duration::ZERO };
         let caller = Caller {
             user_pool: "pool".into(),
@@ -56,17 +61,35 @@ mod tests {
             subject: subject.as_str().into(),
             client_id: client.as_str().into(),
             claims: serde_json::Map::new(),
+            token_use: TokenUse::Id,
             fingerprint: *fingerprint,
             expires: Expiry::at(now.wall, now),
         };
-        let asked = role.as_deref().map(RoleArn::new);
-        Key::new(profile, &caller, &Choice { asked, expected: None, reason: Reason::PoolDecides })
+        let choice = Choice { asked: None, expected: None, reason: Reason::PoolDecides };
+        let plan = Plan { role: role.as_deref().map(RoleArn::new), session: session.clone(), choice };
+        Key::new(profile, Flow::Enhanced, &caller, &plan)
     }
 
     /// Short texts over few letters, separators and look-alikes among them, so that near-collisions are common.
     fn parts() -> impl Strategy<Value = Parts> {
         let text = || "[ab|:\u{0}é]{0,3}";
-        (text(), text(), text(), text(), prop::option::of("[ab|:]{1,3}"), prop::array::uniform32(0_u8..2))
+        let arn = prop::option::of("[ab|:]{1,3}");
+        (text(), text(), text(), text(), arn, session(), prop::array::uniform32(0_u8..2))
+    }
+
+    fn session() -> impl Strategy<Value = Session> {
+        let text = || "[ab]{0,2}";
+        let texts = || prop::collection::vec(text(), 0..3);
+        let tags = prop::collection::vec((text(), text()), 0..3);
+        let whole = (text(), prop::option::of(text()), tags, texts(), prop::option::of(text()), texts());
+        whole.prop_map(|(name, source_identity, tags, transitive_tag_keys, policy, policy_arns)| Session {
+            name,
+            source_identity,
+            tags,
+            transitive_tag_keys,
+            policy,
+            policy_arns,
+        })
     }
 
     proptest! {
@@ -80,7 +103,7 @@ mod tests {
             let cut = cut.min(text.len() - 1);
             let split = |at: usize| {
                 let (issuer, subject) = (text[..at].to_owned(), text[at..].to_owned());
-                key(&("default".to_owned(), issuer, subject, "client".to_owned(), None, [0; 32]))
+                key(&("default".to_owned(), issuer, subject, "client".to_owned(), None, Session::default(), [0; 32]))
             };
             prop_assert_ne!(split(cut), split(cut - 1));
         }

@@ -6,10 +6,12 @@
 mod cache;
 mod entries;
 mod key;
+mod profile;
 mod refresher;
 mod schedule;
+mod sessions;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,16 +22,18 @@ use crate::clock::{Clock, Expiry};
 use crate::error::{Error, Kind};
 use crate::metrics::{Lookup, Metrics};
 use crate::model::{Ask, Caller, Credentials};
-use crate::roles::{Choice, Refusal, Rules};
 use crate::secret::CupToken;
-use crate::upstream::{Exchange, Target};
+use crate::upstream::Exchange;
 
+pub use profile::{Profile, SessionTemplates};
 pub use refresher::{Limits, Refresher};
 pub use schedule::Policy;
+pub use sessions::SessionLimits;
 
 use cache::{Cache, Slot};
 use entries::Wanted;
 use key::{Key, Subject};
+use profile::Plan;
 use refresher::{Miss, Wish};
 
 /// What the broker decides by.
@@ -40,16 +44,8 @@ pub struct Config {
     pub policy: Policy,
     /// How much of everything.
     pub limits: Limits,
-}
-
-/// A configured way from a caller to credentials.
-pub struct Profile {
-    /// The user pools whose users are admitted.
-    pub user_pools: HashSet<Arc<str>>,
-    /// How claims become a role.
-    pub rules: Rules,
-    /// Where the credentials come from.
-    pub target: Arc<Target>,
+    /// How many sessions, and for how long.
+    pub sessions: SessionLimits,
 }
 
 /// How a question came in.
@@ -163,27 +159,21 @@ impl Broker {
     }
 
     async fn answer(&self, caller: &Caller, token: &CupToken, ask: &Ask, holder: bool) -> Result<Grant, Error> {
-        let (profile, choice) = self.choose(caller, ask)?;
-        let key = Key::new(&ask.profile, caller, &choice);
+        let (profile, plan) = self.plan(caller, ask)?;
+        let key = Key::new(&ask.profile, profile.target.flow, caller, &plan);
         if let Some(credentials) = self.fresh(&key, token, caller, holder) {
             self.metrics.looked_up(Lookup::Hit);
             return Ok(self.grant(credentials, caller));
         }
         self.metrics.looked_up(Lookup::Miss);
-        let credentials = self.ask_refresher(key, token, caller, profile, choice, holder).await?;
+        let credentials = self.ask_refresher(key, token, caller, profile, plan, holder).await?;
         Ok(self.grant(credentials, caller))
     }
 
-    /// What is not there at all is judged before what the caller may not have.
-    fn choose(&self, caller: &Caller, ask: &Ask) -> Result<(&Profile, Choice), Error> {
+    fn plan(&self, caller: &Caller, ask: &Ask) -> Result<(&Profile, Plan), Error> {
         let profile = self.profiles.get(&ask.profile);
         let profile = profile.ok_or_else(|| Error::new(Kind::NotFound, "no profile has the asked name"))?;
-        let choice = profile.rules.resolve(caller, ask.role.as_deref());
-        if choice != Err(Refusal::UnknownAlias) && !profile.user_pools.contains(&caller.user_pool) {
-            let cause = "the token's user pool is not admitted to the profile (profiles.*.user_pools)";
-            return Err(Error::new(Kind::ProfileNotAllowed, cause));
-        }
-        Ok((profile, choice?))
+        Ok((profile, profile.plan(caller, ask)?))
     }
 
     fn fresh(&self, key: &Key, token: &CupToken, caller: &Caller, holder: bool) -> Option<Arc<Credentials>> {
@@ -203,7 +193,7 @@ impl Broker {
         token: &CupToken,
         caller: &Caller,
         profile: &Profile,
-        choice: Choice,
+        plan: Plan,
         holder: bool,
     ) -> Result<Arc<Credentials>, Error> {
         let (waiter, answer) = oneshot::channel();
@@ -214,7 +204,8 @@ impl Broker {
                 target: Arc::clone(&profile.target),
                 issuer: Arc::clone(&caller.issuer),
                 user: Arc::clone(&caller.subject),
-                custom_role: choice.asked,
+                role: plan.role,
+                session: Arc::new(plan.session),
             },
             token: token.clone(),
             token_expires: caller.expires,
@@ -244,14 +235,4 @@ fn not_yet() -> Error {
 
 fn overloaded() -> Error {
     Error::new(Kind::UpstreamUnavailable, "the refresher takes no more wishes: too many misses at once")
-}
-
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Self {
-        let kind = match refusal {
-            Refusal::UnknownAlias => Kind::NotFound,
-            _ => Kind::RoleNotAllowed,
-        };
-        Self::new(kind, refusal.cause())
-    }
 }

@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
+use crate::broker::SessionLimits;
 use crate::config::profiles::{Flow, Resolution};
 use crate::roles::Mapping;
 
@@ -20,6 +22,10 @@ pub(super) const DEFAULT_ISSUER_DOMAIN: &str = "amazonaws.com";
 pub(super) const DEFAULT_JWKS_PATH: &str = "/.well-known/jwks.json";
 
 pub(super) const DEFAULT_FLOW: Flow = Flow::Enhanced;
+pub(super) const DEFAULT_SESSIONS: SessionLimits =
+    SessionLimits { all: 10_000, per_subject: 32, idle: Duration::from_secs(3600) };
+pub(super) const DEFAULT_DURATION: Duration = Duration::from_secs(3600);
+pub(super) const DEFAULT_SESSION_NAME: &str = "{{sub}}";
 pub(super) const DEFAULT_MAPPING: Mapping = Mapping::Token;
 pub(super) const DEFAULT_AMBIGUOUS: Resolution = Resolution::Deny;
 pub(super) const DEFAULT_PREFERRED_MUST_BE_LISTED: bool = true;

@@ -87,11 +87,11 @@ pub(super) fn url(text: &str) -> Result<Url, &'static str> {
 }
 
 /// One of the values that a key can have; one without a meaning is known, and not supported yet.
-pub(super) fn choice<T: Copy>(text: &str, options: &[(&'static str, Option<T>)]) -> Result<T, String> {
+pub(super) fn choice<T: Clone>(text: &str, options: &[(&'static str, Option<T>)]) -> Result<T, String> {
     let names = |supported: bool| options.iter().filter(move |(_, means)| means.is_some() || !supported);
     let listed = names(true).map(|(name, _)| format!("\"{name}\"")).collect::<Vec<_>>().join(" or ");
     match options.iter().find(|(name, _)| *name == text) {
-        Some((_, Some(means))) => Ok(*means),
+        Some((_, Some(means))) => Ok(means.clone()),
         Some((name, None)) => Err(format!("not supported yet: \"{name}\"; {listed} is")),
         None => match nearest(text, names(false).map(|(name, _)| *name)) {
             Some(meant) => Err(format!("unknown value: did you mean \"{meant}\"?")),

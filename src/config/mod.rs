@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-use crate::{auth, broker, server, upstream};
+use crate::{audit, auth, broker, server, upstream};
 
 pub use faults::{Fault, Faults};
 
@@ -44,6 +44,8 @@ pub struct Config {
     pub broker: broker::Config,
     /// Where the doors are.
     pub server: server::Config,
+    /// Where the audit log goes, if anywhere.
+    pub audit: Option<audit::Destination>,
 }
 
 /// Nobody said where the configuration file is.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::broker::Profile;
+use crate::broker::{Profile, SessionTemplates};
 use crate::config::defaults::*;
 use crate::config::faults::Found;
 use crate::config::field::{Field, List, Names};
@@ -11,7 +11,8 @@ use crate::config::pools::Claims;
 use crate::config::{forms, raw};
 use crate::model::RoleArn;
 use crate::roles::{Ambiguous, Mapping, Rules};
-use crate::upstream::Target;
+use crate::templates::NameTemplate;
+use crate::upstream::{self, Target};
 
 /// How a profile gets credentials.
 #[derive(Clone, Copy)]
@@ -39,7 +40,7 @@ pub(super) fn resolve(
 
 /// The regions of the profiles' identity pools, each once.
 pub(super) fn regions(profiles: &HashMap<String, Profile>) -> Vec<String> {
-    let regions: BTreeSet<_> = profiles.values().map(|profile| profile.target.region().to_owned()).collect();
+    let regions: BTreeSet<_> = profiles.values().map(|profile| profile.target.pool_region().to_owned()).collect();
     regions.into_iter().collect()
 }
 
@@ -59,8 +60,31 @@ fn resolve_profile(typed: raw::Profile, pools: &Claims, all: &[Arc<str>], found:
     let identity_pool_id =
         identity_pool_id.required(found, "the identity pool that gives the credentials, REGION:GUID");
     let rules = rules(typed.roles, found);
-    let target = Target { identity_pool_id: identity_pool_id?.into(), logins_key: logins_key.given().map(Into::into) };
-    Some((name?, Profile { user_pools: user_pools.into_iter().collect(), rules, target: Arc::new(target) }))
+    let identity_pool_id: Arc<str> = identity_pool_id?.into();
+    let target = Target {
+        flow: upstream::Flow::Enhanced,
+        region: identity_pool_id.split(':').next().unwrap_or_default().into(),
+        identity_pool_id,
+        logins_key: logins_key.given().map(Into::into),
+        duration: DEFAULT_DURATION,
+        external_id: None,
+    };
+    let session = SessionTemplates {
+        name: NameTemplate::parse(DEFAULT_SESSION_NAME).ok()?,
+        source_identity: None,
+        tags: Vec::new(),
+        transitive_tag_keys: Vec::new(),
+        policy: None,
+        policy_arns: Vec::new(),
+    };
+    let profile = Profile {
+        user_pools: user_pools.into_iter().collect(),
+        accept_access_tokens: false,
+        rules,
+        target: Arc::new(target),
+        session,
+    };
+    Some((name?, profile))
 }
 
 fn user_pools(typed: Field<List>, pools: &Claims, all: &[Arc<str>], found: &Found) -> Vec<Arc<str>> {
@@ -89,6 +113,7 @@ fn rules(typed: raw::Roles, found: &Found) -> Rules {
             Resolution::AuthenticatedRole => Ambiguous::AuthenticatedRole(authenticated_role),
         },
         aliases: aliases(typed.aliases, found),
+        groups: Vec::new(),
         preferred_must_be_listed: typed.preferred_role_must_be_listed.or(DEFAULT_PREFERRED_MUST_BE_LISTED),
     }
 }

@@ -33,13 +33,22 @@ pub(super) fn resolve(typed: raw::Document, found: &Found) -> Config {
     let profiles = profiles::resolve(typed.profiles, &claims, &all, found);
     Config {
         upstream: upstream::Config {
-            regions: profiles::regions(&profiles),
-            endpoint_url: endpoint(typed.aws, found),
+            pool_regions: profiles::regions(&profiles),
+            sts_regions: Vec::new(),
+            own_identity: false,
+            cognito_identity_endpoint_url: endpoint(typed.aws, found),
+            sts_endpoint_url: None,
             call_timeout: bounds.broker.exchange_timeout,
         },
-        auth: auth::Config { user_pools, token_bytes: bounds.token_bytes, verdicts: VERDICTS },
+        auth: auth::Config { user_pools, token_bytes: bounds.token_bytes, access_tokens: false, verdicts: VERDICTS },
         server: doors(typed.server, &bounds, found),
-        broker: broker::Config { profiles, policy: policy(typed.refresh, found), limits: bounds.broker },
+        audit: None,
+        broker: broker::Config {
+            profiles,
+            policy: policy(typed.refresh, found),
+            limits: bounds.broker,
+            sessions: DEFAULT_SESSIONS,
+        },
     }
 }
 
@@ -91,6 +100,7 @@ fn doors(typed: raw::Server, bounds: &Bounds, found: &Found) -> server::Config {
         cold_hold: bounds.cold_hold,
         longest_hold: bounds.broker.exchange_timeout,
         drain: Duration::from_secs(ranged(typed.drain_seconds, &DRAIN_SECONDS, found).or(DEFAULT_DRAIN_SECONDS)),
+        admin_token: None,
     }
 }
 

@@ -42,8 +42,8 @@ impl Config {
 
     fn show_aws(&self, page: &mut Page) {
         page.header("[aws]");
-        page.note(&format!("regions called: {}", self.upstream.regions.join(", ")));
-        match &self.upstream.endpoint_url {
+        page.note(&format!("regions called: {}", self.upstream.pool_regions.join(", ")));
+        match &self.upstream.cognito_identity_endpoint_url {
             Some(url) => page.text("cognito_identity_endpoint_url", url.as_str()),
             None => page.note("cognito_identity_endpoint_url: AWS's own, by region"),
         }
@@ -128,12 +128,13 @@ fn show_profile(name: &str, profile: &Profile, page: &mut Page) {
 
 fn show_roles(profile: &str, rules: &Rules, page: &mut Page) {
     page.header(&format!("[profiles.{}.roles]", key(profile)));
-    match rules.mapping {
+    match &rules.mapping {
         Mapping::Token => {
             page.text("mapping", "token");
             show_ambiguous(&rules.ambiguous, page);
             page.pair("preferred_role_must_be_listed", rules.preferred_must_be_listed);
         }
+        Mapping::Rules(_) => page.text("mapping", "rules"),
         Mapping::Pool => {
             page.text("mapping", "pool");
             page.note("ambiguous_role_resolution, preferred_role_must_be_listed: the identity pool decides alone");

@@ -120,8 +120,8 @@ fn what_is_not_said_has_the_documented_defaults() {
         .map(|service| format!("https://{service}.us-east-1.amazonaws.com/us-east-1_AbCdEf123"));
     assert!(pool.issuers.iter().map(|issuer| &**issuer).eq(&issuers), "{:?}", pool.issuers);
     assert_eq!(pool.jwks_url.as_str(), format!("{}/.well-known/jwks.json", issuers[0]));
-    assert_eq!(config.upstream.regions, ["us-east-1"]);
-    assert_eq!(config.upstream.endpoint_url, None);
+    assert_eq!(config.upstream.pool_regions, ["us-east-1"]);
+    assert_eq!(config.upstream.cognito_identity_endpoint_url, None);
     assert_eq!(config.upstream.call_timeout, Duration::from_secs(5));
     let (limits, policy) = (&config.broker.limits, &config.broker.policy);
     assert_eq!((limits.entries, limits.entries_per_subject, limits.concurrency), (100_000, 32, 64));
@@ -130,7 +130,7 @@ fn what_is_not_said_has_the_documented_defaults() {
     assert_eq!(policy.min_remaining, Duration::from_secs(1200));
     let profile = &config.broker.profiles["default"];
     assert!(profile.user_pools.contains("us-east-1_AbCdEf123"));
-    assert_eq!((profile.rules.mapping, &profile.rules.ambiguous), (Mapping::Token, &Ambiguous::Deny));
+    assert_eq!((&profile.rules.mapping, &profile.rules.ambiguous), (&Mapping::Token, &Ambiguous::Deny));
     assert!(profile.rules.preferred_must_be_listed && profile.rules.aliases.is_empty());
     assert_eq!(profile.target.logins_key, None);
 }
@@ -144,9 +144,9 @@ fn what_is_said_is_used() {
     assert_eq!(config.server.cold_hold, Duration::from_secs(10));
     assert_eq!(config.server.longest_hold, Duration::from_secs(60));
     assert_eq!(config.upstream.call_timeout, Duration::from_secs(60));
-    assert_eq!(config.upstream.regions, ["local"]);
+    assert_eq!(config.upstream.pool_regions, ["local"]);
     // The service's own address goes before the one for all.
-    let endpoint = config.upstream.endpoint_url.as_ref().map(url::Url::as_str);
+    let endpoint = config.upstream.cognito_identity_endpoint_url.as_ref().map(url::Url::as_str);
     assert_eq!(endpoint, Some("http://localhost:5600/"));
     let pool = &config.auth.user_pools[0];
     // Byte for byte as typed, since tokens are compared with it.
@@ -168,7 +168,7 @@ fn profiles_admit_all_user_pools_and_call_each_region_once() {
     let config = sound("ok-sample.toml");
     assert_eq!(config.broker.profiles["default"].user_pools.len(), 1);
     assert_eq!(config.broker.profiles["reports"].user_pools.len(), 2);
-    assert_eq!(config.upstream.regions, ["eu-west-1", "us-east-1"]);
+    assert_eq!(config.upstream.pool_regions, ["eu-west-1", "us-east-1"]);
 }
 
 #[test]

@@ -2,16 +2,31 @@
 //!
 //! The semantics are the identity pool's own (Amazon Cognito Developer Guide, "Using role-based access control"),
 //! read fail-closed where it is silent. In the enhanced flow Cognito decides again by itself, so that what stands
-//! here is a prediction that saves a call and explains; it never widens what Cognito would give.
+//! here is a prediction that saves a call and explains; it never widens what Cognito would give. In the other flows
+//! AWS checks no claim, and what stands here is the access control.
+
+mod groups;
+mod matching;
+mod outcome;
+mod token;
+mod warnings;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-
-use serde_json::Value;
+use std::fmt;
 
 use crate::model::{Caller, Claims, RoleArn};
+
+pub use groups::Group;
+pub use matching::{MatchType, Rule};
+pub use outcome::{Ambiguous, Choice, Explanation, Reason, Refusal};
+pub use warnings::warnings;
+
+/// How many rules a profile may have: as many as an identity pool takes for one provider (Amazon Cognito quotas; not
+/// adjustable).
+pub const MAX_RULES: usize = 25;
 
 /// How one profile turns claims into a role.
 #[derive(Clone, Debug)]
@@ -25,64 +40,26 @@ pub struct Rules {
     /// Whether `cognito:preferred_role` must also stand in `cognito:roles`. AWS's rule does not say so; ours does
     /// unless it is switched off, since a Lambda trigger may set the two apart from each other by mistake.
     pub preferred_must_be_listed: bool,
+    /// Roles and precedences of groups, for pools whose tokens carry groups without roles. Where there are any, they
+    /// replace the token's role claims under [`Mapping::Token`], so that there is one source of truth; the other
+    /// mappings do not read them.
+    pub groups: Vec<Group>,
 }
 
 /// Who chooses the role.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mapping {
     /// The role claims of the token (role mapping "Choose role from token").
     Token,
+    /// The first of these rules that the claims match (role mapping "Choose role with rules").
+    Rules(Vec<Rule>),
     /// Cognito alone, by whatever the identity pool is configured for; we judge nothing.
     Pool,
 }
 
-/// The identity pool's `AmbiguousRoleResolution`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ambiguous {
-    /// Refuse.
-    Deny,
-    /// Take the pool's default role for authenticated users, which is this one where the configuration says so.
-    AuthenticatedRole(Option<RoleArn>),
-}
-
-/// The outcome for a caller who may have a role.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Choice {
-    /// The role that the caller asked for and may have; sent on as `CustomRoleArn`.
-    pub asked: Option<RoleArn>,
-    /// The role that is expected, where it can be told.
-    pub expected: Option<RoleArn>,
-    /// Why.
-    pub reason: Reason,
-}
-
-/// Why a role was chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// It was asked for and stands in `cognito:roles`.
-    AskedRoleInToken,
-    /// It was asked for and Cognito will judge.
-    AskedRoleLeftToPool,
-    /// It is `cognito:preferred_role`.
-    PreferredRole,
-    /// The claims name no single role, and the default role is configured for that.
-    AuthenticatedRole,
-    /// The identity pool chooses by its own mapping.
-    PoolDecides,
-}
-
-/// Why a caller gets no role.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The asked name is neither an alias nor an ARN.
-    UnknownAlias,
-    /// The asked role does not stand in `cognito:roles`.
-    RoleNotInToken,
-    /// `cognito:preferred_role` does not stand in `cognito:roles`.
-    PreferredRoleNotListed,
-    /// The claims name no single role, and the profile says deny.
-    Ambiguous,
-}
+/// Is told of everything that was looked at, in order. It may hold configured values and the names of claims, and
+/// never a claim's value.
+type Note<'a> = &'a mut dyn FnMut(fmt::Arguments<'_>);
 
 impl Rules {
     /// The role for `caller`, who asked for `role` by alias or ARN, or for none in particular.
@@ -90,12 +67,27 @@ impl Rules {
     /// # Errors
     /// With the reason why there is none; nothing else is tried in its place.
     pub fn resolve(&self, caller: &Caller, role: Option<&str>) -> Result<Choice, Refusal> {
+        self.decide(&caller.claims, role, &mut |_| {})
+    }
+
+    /// What [`Rules::resolve`] says, and what it looked at on its way there.
+    pub fn explain(&self, caller: &Caller, role: Option<&str>) -> Explanation {
+        let mut considered = Vec::new();
+        let outcome = self.decide(&caller.claims, role, &mut |line| considered.push(line.to_string()));
+        Explanation { outcome, considered }
+    }
+
+    fn decide(&self, claims: &Claims, role: Option<&str>, note: Note) -> Result<Choice, Refusal> {
         let asked = role.map(|name| self.named(name)).transpose()?;
-        match (self.mapping, asked) {
-            (Mapping::Token, Some(asked)) => resolve_asked(&caller.claims, asked),
-            (Mapping::Token, None) => self.resolve_by_token(&caller.claims),
-            (Mapping::Pool, Some(asked)) => Ok(Choice::asked(asked, Reason::AskedRoleLeftToPool)),
-            (Mapping::Pool, None) => Ok(Choice { asked: None, expected: None, reason: Reason::PoolDecides }),
+        let found = match &self.mapping {
+            Mapping::Pool => Ok(by_pool(asked, note)),
+            Mapping::Rules(rules) => matching::decide(rules, claims, asked, note),
+            Mapping::Token if !self.groups.is_empty() => groups::decide(&self.groups, claims, asked, note),
+            Mapping::Token => token::decide(self.preferred_must_be_listed, claims, asked, note),
+        };
+        match found {
+            Err(refusal) if refusal.is_ambiguity() => self.settle(refusal, note),
+            decided => decided,
         }
     }
 
@@ -104,69 +96,25 @@ impl Rules {
         alias.or_else(|| RoleArn::parse(name)).ok_or(Refusal::UnknownAlias)
     }
 
-    fn resolve_by_token(&self, claims: &Claims) -> Result<Choice, Refusal> {
-        let preferred = claims.get("cognito:preferred_role").and_then(Value::as_str);
-        let Some(preferred) = preferred.and_then(RoleArn::parse) else {
-            return self.resolve_ambiguous();
-        };
-        if self.preferred_must_be_listed && !lists(claims, &preferred) {
-            return Err(Refusal::PreferredRoleNotListed);
-        }
-        Ok(Choice { asked: None, expected: Some(preferred), reason: Reason::PreferredRole })
-    }
-
-    fn resolve_ambiguous(&self) -> Result<Choice, Refusal> {
+    /// AmbiguousRoleResolution: what the profile says of a caller whose claims name no single role.
+    fn settle(&self, refusal: Refusal, note: Note) -> Result<Choice, Refusal> {
         match &self.ambiguous {
-            Ambiguous::Deny => Err(Refusal::Ambiguous),
+            Ambiguous::Deny => {
+                note(format_args!("ambiguous_role_resolution: deny"));
+                Err(refusal)
+            }
             Ambiguous::AuthenticatedRole(role) => {
+                note(format_args!("ambiguous_role_resolution: authenticated_role"));
                 Ok(Choice { asked: None, expected: role.clone(), reason: Reason::AuthenticatedRole })
             }
         }
     }
 }
 
-impl Choice {
-    fn asked(role: RoleArn, reason: Reason) -> Self {
-        Self { asked: Some(role.clone()), expected: Some(role), reason }
-    }
-}
-
-impl Refusal {
-    /// What the operator should know, and do.
-    pub fn cause(self) -> &'static str {
-        match self {
-            Self::UnknownAlias => {
-                "the asked role is neither a configured alias nor a role ARN (profiles.*.roles.aliases)"
-            }
-            Self::RoleNotInToken => {
-                "the asked role is not in the token's cognito:roles: give the user a group with that role"
-            }
-            Self::PreferredRoleNotListed => {
-                "the token's cognito:preferred_role is not in its cognito:roles: mend the token's Lambda trigger, or set \
-                 preferred_role_must_be_listed = false"
-            }
-            Self::Ambiguous => {
-                "the token names no single role and ambiguous_role_resolution is deny: give the user a group with a role, \
-                 or the groups different precedences"
-            }
-        }
-    }
-}
-
-fn resolve_asked(claims: &Claims, asked: RoleArn) -> Result<Choice, Refusal> {
-    if lists(claims, &asked) {
-        Ok(Choice::asked(asked, Reason::AskedRoleInToken))
-    } else {
-        Err(Refusal::RoleNotInToken)
-    }
-}
-
-/// Whether `cognito:roles` holds exactly `role`. AWS documents the claim as a comma-separated string, and issues it as
-/// an array; both are read. (No role's ARN can hold a comma, save in its name: such a one matches as array only.)
-fn lists(claims: &Claims, role: &RoleArn) -> bool {
-    match claims.get("cognito:roles") {
-        Some(Value::Array(roles)) => roles.iter().any(|listed| listed.as_str() == Some(role.as_str())),
-        Some(Value::String(roles)) => roles.split(',').any(|listed| listed.trim() == role.as_str()),
-        _ => false,
+fn by_pool(asked: Option<RoleArn>, note: Note) -> Choice {
+    note(format_args!("no claim: the identity pool decides by its own mapping"));
+    match asked {
+        Some(asked) => Choice::asked(asked, Reason::AskedRoleLeftToPool),
+        None => Choice { asked: None, expected: None, reason: Reason::PoolDecides },
     }
 }

@@ -240,16 +240,17 @@ impl CredentialBroker for Grpc {
 async fn credentials(house: &House, request: Request<GetCredentialsRequest>) -> Result<Grant, Error> {
     let (metadata, _, message) = request.into_parts();
     let headers = metadata.into_headers();
-    if !message.session_policy.is_empty() || !message.policy_arns.is_empty() {
-        return Err(Error::new(Kind::InvalidRequest, "session policies are not supported yet"));
-    }
     if house.phase() == Phase::Stopping {
         return Err(Error::new(Kind::Draining, "the broker is stopping"));
     }
     let token = bearer(&headers)?;
     let named = |text: String| Some(text).filter(|text| !text.is_empty());
-    let ask =
-        Ask { profile: named(message.profile).unwrap_or_else(|| "default".to_owned()), role: named(message.role) };
+    let ask = Ask {
+        profile: named(message.profile).unwrap_or_else(|| "default".to_owned()),
+        role: named(message.role),
+        session_policy: named(message.session_policy),
+        policy_arns: message.policy_arns,
+    };
     let longest = house.config.longest_hold;
     let hold = timeout(&headers).map_or(longest, |timeout| (timeout - margin(timeout)).min(longest));
     let visit = Visit { holder: false, hold, hold_failures: false };

@@ -118,14 +118,14 @@ fn ask(path: &str) -> Result<Ask, Error> {
     let unknown = || Error::new(Kind::NotFound, "the path is none of /v1/credentials[/PROFILE[/ROLE]]");
     let rest = path.strip_prefix("/v1/credentials").ok_or_else(unknown)?;
     if rest.is_empty() {
-        return Ok(Ask { profile: "default".to_owned(), role: None });
+        return Ok(Ask { profile: "default".to_owned(), ..Ask::default() });
     }
     let rest = rest.strip_prefix('/').ok_or_else(unknown)?;
     let (profile, role) = rest.split_once('/').map_or((rest, None), |(profile, role)| (profile, Some(role)));
     if !is_name(profile) || !role.is_none_or(is_name) {
         return Err(unknown());
     }
-    Ok(Ask { profile: profile.to_owned(), role: role.map(ToOwned::to_owned) })
+    Ok(Ask { profile: profile.to_owned(), role: role.map(ToOwned::to_owned), ..Ask::default() })
 }
 
 fn is_name(text: &str) -> bool {

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tonic_health::server::HealthReporter;
@@ -49,6 +50,8 @@ pub struct Config {
     pub longest_hold: Duration,
     /// How long serving goes on after SIGTERM.
     pub drain: Duration,
+    /// What `POST /purge` has to bring as its bearer token; without one it is off.
+    pub admin_token: Option<SecretString>,
 }
 
 /// What one caller may send and how many callers there may be.

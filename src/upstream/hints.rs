@@ -47,6 +47,28 @@ const HINTS: &[(&str, &str)] = &[
         "is not supported with rolemappings",
         "an identity pool with role mappings has no classic flow: remove the mappings, or use flow enhanced",
     ),
+    (
+        "sts:assumerolewithwebidentity",
+        "the role's trust policy does not admit the identity pool: look at its principal, and at the conditions on aud \
+         (the identity pool's id) and amr (authenticated)",
+    ),
+    (
+        "not a valid jwt",
+        "STS got another token than GetOpenIdToken's: that is a fault of the broker, or of what stands in AWS's place",
+    ),
+    ("incorrect token audience", "STS got a token of another identity pool: compare identity_pool_id"),
+    ("no openidconnect provider", "STS does not know the token's issuer: it must be cognito-identity.amazonaws.com"),
+    ("exceeds the maxsessionduration", "lower duration_seconds, or raise the role's maximum session duration"),
+    (
+        "exceeds the 1 hour session limit for roles assumed by role chaining",
+        "the broker runs as a role itself, so that duration_seconds can be 3600 at most",
+    ),
+    (
+        "is not authorized to perform",
+        "the action that the message names is missing: in the role's trust policy (for the broker's identity), or in \
+         the policy of the broker's identity",
+    ),
+    ("packed size", "the session's tags and policies are too large: fewer or shorter tags, a shorter policy"),
     ("not found", "wrong region or account, or deleted: compare identity_pool_id with the AWS console"),
     ("rate exceeded", "the account's quota of this API is used up (GetId: 25 a second by default): raise it at AWS"),
     (
@@ -82,6 +104,17 @@ mod tests {
             ("Basic (classic) flow is not enabled, please use enhanced flow.", "AllowClassicFlow"),
             ("Basic (classic) flow is not supported with RoleMappings, please use enhanced flow.", "mappings"),
             ("IdentityPool 'us-east-1:x' not found.", "wrong region"),
+            ("Not authorized to perform sts:AssumeRoleWithWebIdentity", "trust policy"),
+            ("The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)", "STS"),
+            ("Incorrect token audience", "identity_pool_id"),
+            ("No OpenIDConnect provider found in your account for https://x", "issuer"),
+            ("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.", "maximum"),
+            (
+                "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.",
+                "3600",
+            ),
+            ("User: arn:x is not authorized to perform: sts:TagSession on resource: arn:y", "trust policy"),
+            ("Packed size of session tags consumes 138% of allotted space.", "shorter"),
             ("Rate exceeded", "quota"),
             ("Too many requests", "quota"),
         ];

@@ -1,10 +1,14 @@
 //! The exchange of a login for credentials: the AWS SDK, and nowhere else. Knows no cache and no door.
 //!
-//! The SDK's own retries are off: the refresher's are the only ones, so that two layers cannot multiply. Its errors
-//! become [`Failure`]s at the border and are told apart by kind from there on.
+//! Three flows ([`flows`]) are made of five calls ([`calls`]), whose replies are taken apart with suspicion
+//! ([`accept`]). The SDK's own retries are off: the refresher's are the only ones, so that two layers cannot multiply.
+//! Its errors become [`Failure`]s at the border ([`classify`]) and are told apart by kind from there on.
 
+mod accept;
+mod calls;
 mod classify;
-mod cognito;
+mod clients;
+mod flows;
 mod hints;
 mod identities;
 
@@ -15,12 +19,15 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::digest::{Digest, of_parts};
 use crate::metrics::Operation;
 use crate::model::{Credentials, RoleArn};
 use crate::secret::CupToken;
 
-pub use cognito::{CognitoIdentity, Config};
+pub use clients::Config;
+pub use flows::Aws;
 
 /// The seam between the broker and AWS: one method, so that the core can be tested without either.
 pub trait Exchange: Send + Sync {
@@ -34,7 +41,7 @@ pub type Exchanging<'a> = Pin<Box<dyn Future<Output = Result<Credentials, Failur
 /// One exchange: whose login, where, for which role.
 #[derive(Clone, Debug)]
 pub struct Order {
-    /// The identity pool to ask.
+    /// How and where to ask.
     pub target: Arc<Target>,
     /// The login's issuer.
     pub issuer: Arc<str>,
@@ -42,17 +49,55 @@ pub struct Order {
     pub subject: Arc<str>,
     /// The login itself.
     pub token: CupToken,
-    /// The role that was asked for, if one was.
-    pub custom_role: Option<RoleArn>,
+    /// In the enhanced flow the role that was asked for, if one was; in the others the role to assume.
+    pub role: Option<RoleArn>,
+    /// What the session of an assumed role is to be like.
+    pub session: Arc<Session>,
 }
 
-/// An identity pool as a profile names it.
+/// Where a profile's credentials come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// `REGION:GUID`; the region is the one to call.
+    /// Which calls.
+    pub flow: Flow,
+    /// `REGION:GUID`; empty in the flow that needs none.
     pub identity_pool_id: Arc<str>,
     /// The key of the `Logins` map; without one, the issuer without its scheme.
     pub logins_key: Option<Arc<str>>,
+    /// The region of STS.
+    pub region: Arc<str>,
+    /// How long an assumed role's credentials are to live.
+    pub duration: Duration,
+    /// What the role's trust policy may want to hear from a third party (AssumeRole's `ExternalId`).
+    pub external_id: Option<String>,
+}
+
+/// The ways from a login to credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Flow {
+    /// GetId, GetCredentialsForIdentity: Cognito chooses, or confirms, the role.
+    Enhanced,
+    /// GetId, GetOpenIdToken, AssumeRoleWithWebIdentity: we choose the role.
+    Basic,
+    /// AssumeRole as the broker's own identity: we choose the role.
+    AssumeRole,
+}
+
+/// The session of an assumed role. Part of the cache's key: whoever shares it shares all of this.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Session {
+    /// `RoleSessionName`.
+    pub name: String,
+    /// `SourceIdentity`.
+    pub source_identity: Option<String>,
+    /// Session tags.
+    pub tags: Vec<(String, String)>,
+    /// The tags' keys that go on when roles are chained.
+    pub transitive_tag_keys: Vec<String>,
+    /// The session policy, as JSON.
+    pub policy: Option<String>,
+    /// Managed session policies.
+    pub policy_arns: Vec<String>,
 }
 
 /// Why an exchange brought no credentials.
@@ -90,8 +135,8 @@ const TERMINAL: &[&str] =
     &["AccessDenied", "AccessDeniedException", "NotAuthorizedException", "ResourceNotFoundException"];
 
 impl Target {
-    /// The region to call: what stands before the colon.
-    pub fn region(&self) -> &str {
+    /// The region of the identity pool: what stands before the colon.
+    pub fn pool_region(&self) -> &str {
         self.identity_pool_id.split(':').next().unwrap_or_default()
     }
 }
@@ -106,6 +151,26 @@ impl Order {
     }
 }
 
+impl Session {
+    /// A digest of all of it, for the cache's key.
+    pub fn digest(&self) -> Digest {
+        let count = |length: usize| (length as u64).to_be_bytes();
+        let (tags, transitive) = (count(self.tags.len()), count(self.transitive_tag_keys.len()));
+        let mut parts: Vec<&[u8]> = vec![self.name.as_bytes()];
+        for text in [&self.source_identity, &self.policy] {
+            // An absent text and an empty one are two things.
+            parts.extend([if text.is_some() { b"+" } else { b"-" }, text.as_deref().unwrap_or_default().as_bytes()]);
+        }
+        parts.push(&tags);
+        for (key, value) in &self.tags {
+            parts.extend([key.as_bytes(), value.as_bytes()]);
+        }
+        parts.push(&transitive);
+        parts.extend(self.transitive_tag_keys.iter().chain(&self.policy_arns).map(String::as_bytes));
+        of_parts(&parts)
+    }
+}
+
 impl Failure {
     /// Whether AWS refuses this very user or identity, now and until something changes. What is held for the user is
     /// then dropped. A refusal for another reason, such as a fault in the pool's configuration, leaves it alone.
@@ -117,6 +182,11 @@ impl Failure {
     pub fn ours(class: Class, operation: Operation, code: &str, message: impl Into<String>) -> Self {
         let message = message.into();
         Self { class, operation, code: code.to_owned(), message, request_id: None, hint: None }
+    }
+
+    /// A reply that is not what the service's documentation promises.
+    fn invalid(operation: Operation, message: &str) -> Self {
+        Self::ours(Class::Invalid, operation, "InvalidReply", message)
     }
 }
 

@@ -85,8 +85,11 @@ async fn refusals_have_their_rows() {
 
     let mut client = CredentialBrokerClient::new(channel(grpc).await);
     let policy = GetCredentialsRequest { session_policy: "{}".to_owned(), ..GetCredentialsRequest::default() };
-    let status = client.get_credentials(policy).await.unwrap_err();
-    assert_eq!(reason(&status), row(Code::InvalidArgument, "INVALID_REQUEST", false));
+    let mut request = Request::new(policy);
+    let value = MetadataValue::try_from(format!("Bearer {}", token("bob"))).unwrap();
+    request.metadata_mut().insert("authorization", value);
+    let status = client.get_credentials(request).await.unwrap_err();
+    assert_eq!(reason(&status), row(Code::InvalidArgument, "INVALID_REQUEST", false), "not in the enhanced flow");
     for name in ["origin", "x-forwarded-for"] {
         let mut request = Request::new(GetCredentialsRequest::default());
         request.metadata_mut().insert(name, MetadataValue::from_static("x"));

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use cupbearer::auth::{self, FetchKeys, UserPool, Verifier};
-use cupbearer::broker::{Broker, Config, Grant, Limits, Policy, Profile, Visit};
+use cupbearer::broker::{Broker, Config, Grant, Limits, Policy, Profile, SessionLimits, SessionTemplates, Visit};
 use cupbearer::clock::{Clock, Expiry, epoch_seconds};
 use cupbearer::dev::{self, AmbiguousRoleResolution, Emulator};
 use cupbearer::error::{Error, Kind};
@@ -20,7 +20,8 @@ use cupbearer::metrics::{Metrics, Operation};
 use cupbearer::model::{Ask, Credentials, IdentityId, RoleArn};
 use cupbearer::roles::{Ambiguous, Mapping, Rules};
 use cupbearer::secret::CupToken;
-use cupbearer::upstream::{Class, Exchange, Exchanging, Failure, Order, Target};
+use cupbearer::templates::NameTemplate;
+use cupbearer::upstream::{Class, Exchange, Exchanging, Failure, Flow, Order, Target};
 use http::Request;
 use tokio::task::JoinSet;
 use url::Url;
@@ -76,7 +77,7 @@ impl Script {
 
     /// Who an order is for: credentials carry it, so that a mix-up shows.
     fn owner(order: &Order) -> String {
-        let role = order.custom_role.as_ref().map_or("-", RoleArn::as_str);
+        let role = order.role.as_ref().map_or("-", RoleArn::as_str);
         format!("{}|{role}", order.subject)
     }
 
@@ -124,7 +125,7 @@ impl Script {
             session_token: "session".to_owned().into(),
             received: now,
             expires: Expiry::at(now.wall + lifetime, now),
-            role_arn: order.custom_role.clone(),
+            role_arn: order.role.clone(),
             identity_id: Some(IdentityId("us-east-1:0".into())),
         }
     }
@@ -155,6 +156,9 @@ pub struct World {
     pub metrics: Arc<Metrics>,
     _tasks: JoinSet<()>,
 }
+
+/// The sessions' limits of most tests.
+pub const SESSIONS: SessionLimits = SessionLimits { all: 100, per_subject: 3, idle: Duration::from_secs(3_600) };
 
 /// The limits of most tests.
 pub const LIMITS: Limits =
@@ -188,7 +192,8 @@ impl World {
     }
 
     pub async fn ask(&self, token: &str, role: Option<&str>, visit: Visit) -> Result<Grant, Error> {
-        let ask = Ask { profile: "default".to_owned(), role: role.map(ToOwned::to_owned) };
+        let role = role.map(ToOwned::to_owned);
+        let ask = Ask { profile: "default".to_owned(), role, ..Ask::default() };
         let grant = self.broker.credentials(&CupToken::new(token), &ask, visit).await?;
         let now = self.clock.now();
         assert!(!grant.credentials.expires.passed(now), "expired credentials were served");
@@ -228,7 +233,12 @@ fn auth_config() -> auth::Config {
         issuers: vec![dev::ISSUER.into()],
         jwks_url: Url::parse(&format!("http://127.0.0.1/{}/.well-known/jwks.json", dev::USER_POOL_ID)).unwrap(),
     };
-    auth::Config { user_pools: vec![pool], token_bytes: 16_384, verdicts: NonZeroUsize::new(10_000).unwrap() }
+    auth::Config {
+        user_pools: vec![pool],
+        token_bytes: 16_384,
+        access_tokens: false,
+        verdicts: NonZeroUsize::new(10_000).unwrap(),
+    }
 }
 
 fn broker_config(limits: Limits) -> Config {
@@ -238,11 +248,33 @@ fn broker_config(limits: Limits) -> Config {
         ambiguous: Ambiguous::Deny,
         aliases: [alias("admin", dev::ADMIN_ROLE_ARN), alias("editor", dev::EDITOR_ROLE_ARN)].into(),
         preferred_must_be_listed: true,
+        groups: Vec::new(),
     };
-    let target = Target { identity_pool_id: dev::IDENTITY_POOL_ID.into(), logins_key: None };
-    let profile = Profile { user_pools: [dev::USER_POOL_ID.into()].into(), rules, target: Arc::new(target) };
+    let target = Target {
+        flow: Flow::Enhanced,
+        identity_pool_id: dev::IDENTITY_POOL_ID.into(),
+        logins_key: None,
+        region: dev::REGION.into(),
+        duration: Duration::from_secs(3_600),
+        external_id: None,
+    };
+    let session = SessionTemplates {
+        name: NameTemplate::parse("{{sub}}").unwrap(),
+        source_identity: None,
+        tags: Vec::new(),
+        transitive_tag_keys: Vec::new(),
+        policy: None,
+        policy_arns: Vec::new(),
+    };
+    let profile = Profile {
+        user_pools: [dev::USER_POOL_ID.into()].into(),
+        accept_access_tokens: false,
+        rules,
+        target: Arc::new(target),
+        session,
+    };
     let policy = Policy { at: 1.0 / 3.0, jitter: 0.1, latest_at: 0.6, min_remaining: Duration::from_secs(1_200) };
-    Config { profiles: [("default".to_owned(), profile)].into(), policy, limits }
+    Config { profiles: [("default".to_owned(), profile)].into(), policy, limits, sessions: SESSIONS }
 }
 
 /// The owner that the scripted AWS wrote into the credentials.

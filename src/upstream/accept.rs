@@ -1,0 +1,69 @@
+//! Replies, taken apart with suspicion: whole, alive, and for the identity that was asked for, or not at all. Pure.
+
+use std::time::{Duration, SystemTime};
+
+use aws_smithy_types::DateTime;
+use secrecy::SecretString;
+
+use crate::clock::{Expiry, Moment};
+use crate::metrics::Operation;
+use crate::model::{Credentials, IdentityId, RoleArn};
+use crate::upstream::{Class, Failure};
+
+/// Our code for a reply that belongs to somebody else.
+pub(super) const MISMATCH: &str = "IdentityMismatch";
+
+/// The longest life that credentials can have (12 hours, the longest session of STS) with room for unequal clocks.
+/// A date beyond it is not an expiration.
+const LONGEST_LIFE: Duration = Duration::from_secs(13 * 3600);
+
+/// Credentials as either service spells them.
+#[derive(Default)]
+pub(super) struct Parts {
+    pub(super) access_key_id: Option<String>,
+    pub(super) secret: Option<String>,
+    pub(super) session_token: Option<String>,
+    pub(super) expiration: Option<DateTime>,
+}
+
+/// Refuses a reply that names another identity than `asked`.
+pub(super) fn same_identity(operation: Operation, told: Option<&str>, asked: &IdentityId) -> Result<(), Failure> {
+    if told == Some(&*asked.0) {
+        return Ok(());
+    }
+    let message = "the answer is for another identity than was asked for";
+    Err(Failure::ours(Class::Invalid, operation, MISMATCH, message))
+}
+
+/// The credentials that `parts` make up, received at `now`.
+pub(super) fn credentials(
+    operation: Operation,
+    parts: Option<Parts>,
+    role_arn: Option<RoleArn>,
+    identity_id: Option<IdentityId>,
+    now: Moment,
+) -> Result<Credentials, Failure> {
+    let parts = parts.ok_or_else(|| Failure::invalid(operation, "the answer holds no credentials"))?;
+    let present = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let (Some(access_key_id), Some(secret), Some(token)) =
+        (present(parts.access_key_id), present(parts.secret), present(parts.session_token))
+    else {
+        return Err(Failure::invalid(operation, "the answer's credentials are not whole"));
+    };
+    let expires = parts
+        .expiration
+        .and_then(|date| SystemTime::try_from(date).ok())
+        .filter(|date| *date > now.wall && *date <= now.wall + LONGEST_LIFE);
+    let expires = expires.ok_or_else(|| {
+        Failure::invalid(operation, "the expiration is missing, past, or further away than any session")
+    })?;
+    Ok(Credentials {
+        access_key_id,
+        secret_access_key: SecretString::from(secret),
+        session_token: SecretString::from(token),
+        received: now,
+        expires: Expiry::at(expires, now),
+        role_arn,
+        identity_id,
+    })
+}

@@ -1,0 +1,93 @@
+//! The SDK's clients: one per service and region, all made alike. Knows no call.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+use aws_types::region::Region;
+use url::Url;
+
+/// Time to connect; an SDK caller is held for less than a second, so a stuck connection should be known soon.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Where AWS is.
+pub struct Config {
+    /// The regions of all identity pools.
+    pub pool_regions: Vec<String>,
+    /// The regions of STS.
+    pub sts_regions: Vec<String>,
+    /// Whether roles are assumed as the broker's own identity, which then has to be found.
+    pub own_identity: bool,
+    /// Another address for Cognito identity pools than AWS's own.
+    pub cognito_identity_endpoint_url: Option<Url>,
+    /// Another address for STS.
+    pub sts_endpoint_url: Option<Url>,
+    /// Time for one call.
+    pub call_timeout: Duration,
+}
+
+/// All clients.
+pub(super) struct Clients {
+    pub(super) cognito: HashMap<String, aws_sdk_cognitoidentity::Client>,
+    pub(super) sts: HashMap<String, aws_sdk_sts::Client>,
+}
+
+impl Clients {
+    /// Makes them; nothing is called, except that the broker's own identity is looked for where it is needed.
+    pub(super) async fn new(config: &Config) -> Self {
+        let cognito = config.pool_regions.iter().map(|region| (region.clone(), cognito(region, config)));
+        let own = if config.own_identity { Some(own_identity(config).await) } else { None };
+        let sts = config.sts_regions.iter().map(|region| (region.clone(), sts(region, config, own.clone())));
+        Self { cognito: cognito.collect(), sts: sts.collect() }
+    }
+}
+
+fn cognito(region: &str, config: &Config) -> aws_sdk_cognitoidentity::Client {
+    let mut builder = aws_sdk_cognitoidentity::Config::builder()
+        .behavior_version(aws_sdk_cognitoidentity::config::BehaviorVersion::latest())
+        .region(Region::new(region.to_owned()))
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(timeouts(config))
+        .http_client(http());
+    builder.set_endpoint_url(config.cognito_identity_endpoint_url.as_ref().map(ToString::to_string));
+    aws_sdk_cognitoidentity::Client::from_conf(builder.build())
+}
+
+/// Regional endpoints, never the global one, whose outage would be everybody's.
+fn sts(region: &str, config: &Config, own: Option<SharedCredentialsProvider>) -> aws_sdk_sts::Client {
+    let mut builder = aws_sdk_sts::Config::builder()
+        .behavior_version(aws_sdk_sts::config::BehaviorVersion::latest())
+        .region(Region::new(region.to_owned()))
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(timeouts(config))
+        .http_client(http());
+    builder.set_endpoint_url(config.sts_endpoint_url.as_ref().map(ToString::to_string));
+    builder.set_credentials_provider(own);
+    aws_sdk_sts::Client::from_conf(builder.build())
+}
+
+/// AWS's default chain: environment, profile, web identity, container role, instance role. The SDK caches and renews
+/// what it finds.
+async fn own_identity(config: &Config) -> SharedCredentialsProvider {
+    let region = config.sts_regions.first().cloned().map(Region::new);
+    let chain = DefaultCredentialsChain::builder().region(region).build().await;
+    SharedCredentialsProvider::new(chain)
+}
+
+fn timeouts(config: &Config) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT.min(config.call_timeout))
+        .operation_timeout(config.call_timeout)
+        .build()
+}
+
+/// The HTTP client is named, so that no proxy variable of the environment can redirect it.
+fn http() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https()
+}

@@ -1,0 +1,92 @@
+//! The three flows from a login to credentials. Knows no request's details.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::metrics::{Metrics, Operation};
+use crate::model::{Credentials, IdentityId, RoleArn};
+use crate::upstream::calls::Calls;
+use crate::upstream::clients::{Clients, Config};
+use crate::upstream::identities::{self, Identities};
+use crate::upstream::{Class, Exchange, Exchanging, Failure, Flow, Order, accept};
+
+/// Cognito identity pools and STS.
+pub struct Aws {
+    calls: Calls,
+    identities: Identities,
+}
+
+impl Aws {
+    /// Clients for all regions. Nothing is called yet, except to find the broker's own identity where it is needed.
+    pub async fn new(config: &Config, clock: Clock, metrics: Arc<Metrics>) -> Self {
+        let clients = Clients::new(config).await;
+        Self { calls: Calls { clients, clock, metrics }, identities: Identities::new() }
+    }
+
+    async fn flow(&self, order: &Order) -> Result<Credentials, Failure> {
+        match order.target.flow {
+            Flow::Enhanced => self.with_identity(order, |id| self.enhanced(order, id)).await,
+            Flow::Basic => self.with_identity(order, |id| self.basic(order, id)).await,
+            Flow::AssumeRole => self.calls.assume_role(order, role(order, Operation::AssumeRole)?).await,
+        }
+    }
+
+    /// A remembered identity is tried first. When Cognito refuses it, or answers for another one, it is forgotten and
+    /// asked for once more: a pool may have been made anew, or identities merged, behind our back.
+    async fn with_identity<F, E>(&self, order: &Order, exchange: F) -> Result<Credentials, Failure>
+    where
+        F: Fn(IdentityId) -> E,
+        E: Future<Output = Result<Credentials, Failure>>,
+    {
+        let user = identities::user(order);
+        if let Some(id) = self.identities.get(&user) {
+            match exchange(id).await {
+                Err(failure) if blames_identity(&failure) => self.identities.forget(&user),
+                done => return done,
+            }
+        }
+        let id = self.calls.get_id(order).await?;
+        self.identities.keep(user, id.clone());
+        let done = exchange(id).await;
+        if done.as_ref().is_err_and(blames_identity) {
+            self.identities.forget(&user);
+        }
+        done
+    }
+
+    async fn enhanced(&self, order: &Order, id: IdentityId) -> Result<Credentials, Failure> {
+        self.calls.get_credentials(order, &id).await
+    }
+
+    async fn basic(&self, order: &Order, id: IdentityId) -> Result<Credentials, Failure> {
+        let role = role(order, Operation::AssumeRoleWithWebIdentity)?;
+        let token = self.calls.get_open_id_token(order, &id).await?;
+        match self.calls.assume_role_with_web_identity(order, role, &token, &id).await {
+            // The token lives for ten minutes, and a clock may be off by more: one fresh one is worth a try.
+            Err(failure) if failure.code == "ExpiredTokenException" => {
+                let token = self.calls.get_open_id_token(order, &id).await?;
+                self.calls.assume_role_with_web_identity(order, role, &token, &id).await
+            }
+            done => done,
+        }
+    }
+}
+
+impl Exchange for Aws {
+    fn exchange<'a>(&'a self, order: &'a Order) -> Exchanging<'a> {
+        Box::pin(self.flow(order))
+    }
+}
+
+/// STS knows no identity of Cognito's; only Cognito's own refusals can mean that it is the wrong one.
+fn blames_identity(failure: &Failure) -> bool {
+    let cognito = matches!(failure.operation, Operation::GetCredentialsForIdentity | Operation::GetOpenIdToken);
+    cognito && (failure.is_terminal() || failure.code == accept::MISMATCH)
+}
+
+/// The role to assume. The broker lets no order without one come here in these flows; should one come, it is refused.
+fn role(order: &Order, operation: Operation) -> Result<&RoleArn, Failure> {
+    let missing = || Failure::ours(Class::Denied, operation, "NoRole", "no role was chosen for this user");
+    order.role.as_ref().ok_or_else(missing)
+}
