@@ -9,18 +9,22 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
+use crate::audit::{Audit, Writer};
 use crate::auth::{FetchKeys, HttpsFetcher, Keeper, Sweeper, Verifier};
 use crate::broker::{Broker, Refresher};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::server::{BindError, Doors, Phase};
-use crate::upstream::Aws;
+use crate::upstream::{Aws, Flow};
 
 /// The version, as `build_info` shows it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Time for the last lines of the audit log.
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// Everything made and bound, nothing running yet.
 pub struct Bound {
@@ -31,6 +35,8 @@ pub struct Bound {
     sweeper: Sweeper,
     metrics: Arc<Metrics>,
     clock: Clock,
+    audit: Audit,
+    writer: Option<Writer>,
     drain: Duration,
 }
 
@@ -43,6 +49,20 @@ pub enum StartError {
     /// The system's certificate authorities cannot be read.
     #[error("the system's certificate authorities cannot be read: {0}; install the package ca-certificates")]
     Certificates(#[source] io::Error),
+    /// The audit log cannot be opened.
+    #[error("the audit log cannot be opened: {0}; check [audit] file")]
+    Audit(#[source] io::Error),
+    /// A profile wants longer sessions than role chaining allows.
+    #[error(
+        "profile {profile}: duration_seconds is {seconds}, but the broker runs as a role itself, and AWS limits a role that \
+         is assumed by a role to 3600: lower it, or run the broker as an IAM user"
+    )]
+    RoleChaining {
+        /// The profile.
+        profile: String,
+        /// What it wants.
+        seconds: u64,
+    },
     /// Two metrics have one name: a bug.
     #[error("the metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -56,13 +76,38 @@ pub async fn bind(config: Config) -> Result<Bound, StartError> {
     let clock = Clock::system();
     let metrics = Arc::new(Metrics::new(VERSION)?);
     let drain = config.server.drain;
+    let longest = longest_chained(&config);
+    let (audit, writer) = match &config.audit {
+        Some(destination) => {
+            let (audit, writer) = Audit::open(destination, Arc::clone(&metrics)).map_err(StartError::Audit)?;
+            (audit, Some(writer))
+        }
+        None => (Audit::off(Arc::clone(&metrics)), None),
+    };
     let doors = Doors::bind(config.server).await?;
     let fetcher: Arc<dyn FetchKeys> =
         Arc::new(HttpsFetcher::new(config.auth.fetches_over_tls()).map_err(StartError::Certificates)?);
     let (verifier, keepers, sweeper) = Verifier::new(config.auth, &fetcher, clock.clone(), Arc::clone(&metrics));
     let exchange = Arc::new(Aws::new(&config.upstream, clock.clone(), Arc::clone(&metrics)).await);
+    if let Some((profile, seconds)) = longest.filter(|(_, seconds)| *seconds > LONGEST_CHAINED_SECONDS) {
+        match exchange.chains_roles().await {
+            Ok(false) => {}
+            Ok(true) => return Err(StartError::RoleChaining { profile, seconds }),
+            Err(error) => warn!(%error, "STS does not tell who the broker is; sessions over an hour may be refused"),
+        }
+    }
     let (broker, refresher) = Broker::new(config.broker, verifier, exchange, clock.clone(), Arc::clone(&metrics));
-    Ok(Bound { doors, broker: Arc::new(broker), refresher, keepers, sweeper, metrics, clock, drain })
+    Ok(Bound { doors, broker: Arc::new(broker), refresher, keepers, sweeper, metrics, clock, audit, writer, drain })
+}
+
+/// The longest session that AWS gives to a role that assumes a role, in seconds.
+const LONGEST_CHAINED_SECONDS: u64 = 3600;
+
+/// The profile whose sessions are the longest of those that the broker assumes as itself.
+fn longest_chained(config: &Config) -> Option<(String, u64)> {
+    let profiles = config.broker.profiles.iter();
+    let own = profiles.filter(|(_, profile)| profile.target.flow == Flow::AssumeRole);
+    own.map(|(name, profile)| (name.clone(), profile.target.duration.as_secs())).max_by_key(|(_, seconds)| *seconds)
 }
 
 impl Bound {
@@ -88,15 +133,21 @@ impl Bound {
         tasks.spawn(self.sweeper.run());
         self.keepers.into_iter().for_each(|keeper| drop(tasks.spawn(keeper.run())));
 
+        let writing = self.writer.map(|writer| tokio::task::spawn_blocking(move || writer.run()));
         let (phase, seen) = watch::channel(Phase::Serving);
-        let serving = self.doors.run(self.broker, self.metrics, self.clock, seen);
-        tokio::select! {
+        let serving = self.doors.run(self.broker, self.metrics, self.audit, self.clock, seen);
+        let served = tokio::select! {
             served = serving => served,
             () = end(&phase, &mut signals, self.drain) => {
                 info!("ended at once, by a second signal");
                 Ok(())
             }
+        };
+        if let Some(writing) = writing {
+            // With the doors gone nobody tells it anything any more: it ends with its last line.
+            tokio::time::timeout(LAST_LINES, writing).await.ok();
         }
+        served
     }
 }
 

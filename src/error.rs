@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::model::Caller;
+
 /// Why a question got no credentials. Cheap to clone, since every waiter of one exchange gets the same.
 ///
 /// The kind decides what the caller hears, in a constant text. The cause is for the log and the operator; it names
@@ -11,6 +13,8 @@ use std::sync::Arc;
 pub struct Error {
     kind: Kind,
     cause: Arc<str>,
+    caller: Option<Arc<Caller>>,
+    aws_request_id: Option<Arc<str>>,
 }
 
 /// The classes of failure, one for each row of the error table.
@@ -49,7 +53,29 @@ pub enum Kind {
 impl Error {
     /// A failure of `kind`, with what the operator should know.
     pub fn new(kind: Kind, cause: impl Into<Arc<str>>) -> Self {
-        Self { kind, cause: cause.into() }
+        Self { kind, cause: cause.into(), caller: None, aws_request_id: None }
+    }
+
+    /// The same, about this caller, whose token was verified.
+    #[must_use]
+    pub fn about(self, caller: &Arc<Caller>) -> Self {
+        Self { caller: Some(Arc::clone(caller)), ..self }
+    }
+
+    /// The same, with the request id of AWS's refusal.
+    #[must_use]
+    pub fn by_request(self, aws_request_id: Option<&str>) -> Self {
+        Self { aws_request_id: aws_request_id.map(Into::into), ..self }
+    }
+
+    /// Whom it is about, if the token was verified.
+    pub fn caller(&self) -> Option<&Arc<Caller>> {
+        self.caller.as_ref()
+    }
+
+    /// The request id of AWS's refusal.
+    pub fn aws_request_id(&self) -> Option<&str> {
+        self.aws_request_id.as_deref()
     }
 
     /// The class of this failure.

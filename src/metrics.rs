@@ -84,10 +84,14 @@ pub struct Metrics {
     pub entries: IntGauge,
     /// What the entry in use with the least time left has left.
     pub min_remaining: Gauge,
+    /// Sessions that are open.
+    pub sessions: IntGauge,
     verifications: IntCounterVec,
     jwks_fetches: IntCounterVec,
     /// When the key set that is longest without a fetch was fetched.
     pub jwks_last_success: IntGauge,
+    /// Lines of the audit log that were lost.
+    pub audit_dropped: IntCounter,
     /// Panics caught in tasks.
     pub panics: IntCounter,
     /// Replies of AWS for another identity than the one asked for.
@@ -152,12 +156,14 @@ impl Metrics {
                 "min_remaining_seconds",
                 "Least time left of all credentials in use; +Inf when none are.",
             )?,
+            sessions: make.gauge("sessions", "Sessions that are open.")?,
             verifications: make.counters("token_verifications_total", "Tokens judged, by result.", &["result"])?,
             jwks_fetches: make.counters("jwks_fetches_total", "Fetches of key sets, by result.", &["result"])?,
             jwks_last_success: make.gauge(
                 "jwks_last_success_timestamp_seconds",
                 "When the key set that waits longest was last fetched.",
             )?,
+            audit_dropped: make.counter("audit_dropped_total", "Lines of the audit log that were lost.")?,
             panics: make.counter("panics_total", "Panics caught in tasks.")?,
             identity_mismatch: make
                 .counter("identity_mismatch_total", "Replies for another identity than was asked for; never stored.")?,

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use papaya::HashMap;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use crate::broker::key::Key;
 use crate::broker::schedule::{LoginLife, Points};
@@ -27,6 +29,7 @@ pub(super) struct Slot {
     asked: AtomicBool,
     holder: AtomicBool,
     nudged: AtomicBool,
+    renewed: Notify,
     last_asked_ms: AtomicU64,
     handed_out_until_ms: AtomicU64,
 }
@@ -64,9 +67,9 @@ impl Cache {
         self.0.pin().insert(key, slot);
     }
 
-    /// For the refresher.
-    pub(super) fn remove(&self, key: &Key) {
-        self.0.pin().remove(key);
+    /// For the refresher; whether there was one.
+    pub(super) fn remove(&self, key: &Key) -> bool {
+        self.0.pin().remove(key).is_some()
     }
 
     /// The least time that any credentials in use have left. What was handed out once, to nobody who comes back, runs
@@ -92,7 +95,7 @@ impl Slot {
         Some(Taken { credentials: Arc::clone(&held.credentials), nudge })
     }
 
-    /// For the refresher: hands out what is held to one who waited for it. That does not count as asking again.
+    /// Hands out what is held to one who waited for it, which does not count as asking again.
     pub(super) fn take_first(&self, holder: bool, now: Moment) -> Option<Arc<Credentials>> {
         self.hand_out(holder, now).map(|held| Arc::clone(&held.credentials))
     }
@@ -137,6 +140,11 @@ impl Slot {
         self.login.load_full()
     }
 
+    /// For the refresher: takes a login over from another slot.
+    pub(super) fn keep_login(&self, login: Arc<Login>) {
+        self.login.store(Some(login));
+    }
+
     /// For the refresher: forgets the login.
     pub(super) fn wipe_login(&self) {
         self.login.store(None);
@@ -154,6 +162,12 @@ impl Slot {
         self.holder.store(false, Ordering::Relaxed);
         self.nudged.store(false, Ordering::Relaxed);
         self.held.store(Some(Arc::new(held)));
+        self.renewed.notify_waiters();
+    }
+
+    /// Ends when new credentials come in, if it was made (and enabled) before they did.
+    pub(super) fn renewed(&self) -> Notified<'_> {
+        self.renewed.notified()
     }
 
     pub(super) fn asked(&self) -> bool {

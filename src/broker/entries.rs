@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use crate::broker::cache::{Login, Slot};
 use crate::broker::key::{Key, Subject};
 use crate::broker::schedule::{State, Step, step};
+use crate::broker::wishes::Selector;
 use crate::clock::Moment;
 use crate::error::Error;
 use crate::model::Credentials;
@@ -26,6 +27,7 @@ pub(super) struct Wanted {
     pub(super) target: Arc<Target>,
     pub(super) issuer: Arc<str>,
     pub(super) user: Arc<str>,
+    pub(super) client_id: Arc<str>,
     pub(super) role: Option<RoleArn>,
     pub(super) session: Arc<Session>,
 }
@@ -43,6 +45,8 @@ pub(super) struct Entry {
     pub(super) failures: u32,
     /// After a failure: not before this, and what to tell until then.
     pub(super) refused: Option<(Duration, Error)>,
+    /// An exchange that was launched before this many purges is void.
+    pub(super) valid_from: u64,
     /// This entry's own place in every spread, from -1 to 1.
     pub(super) spread: f64,
     /// Tells the due time that counts from older ones in the queue.
@@ -122,6 +126,7 @@ impl Entries {
             stage: Stage::Idle,
             failures: 0,
             refused: None,
+            valid_from: 0,
             spread: rand::rng().random_range(-1.0..=1.0),
             generation: 0,
             due: Duration::ZERO,
@@ -130,14 +135,27 @@ impl Entries {
     }
 
     /// Takes an entry out; its credentials and its login are wiped with the last reader that still has them.
-    pub(super) fn remove(&mut self, key: &Key) {
-        let Some(entry) = self.by_key.swap_remove(key) else { return };
+    pub(super) fn remove(&mut self, key: &Key) -> Option<Entry> {
+        let entry = self.by_key.swap_remove(key)?;
         if let Some(keys) = self.by_subject.get_mut(&entry.wanted.subject) {
             keys.retain(|other| other != key);
             if keys.is_empty() {
                 self.by_subject.remove(&entry.wanted.subject);
             }
         }
+        Some(entry)
+    }
+
+    /// The keys of all entries that a purge means.
+    pub(super) fn matching(&self, selector: &Selector) -> Vec<Key> {
+        let meant = |entry: &Entry| match selector {
+            Selector::All => true,
+            Selector::Client(client_id) => *entry.wanted.client_id == **client_id,
+            Selector::Subject { issuer, subject } => {
+                *entry.wanted.issuer == **issuer && *entry.wanted.user == **subject
+            }
+        };
+        self.by_key.iter().filter(|(_, entry)| meant(entry)).map(|(key, _)| *key).collect()
     }
 
     /// Sets when to look at `key` next; earlier times for it no longer count.
@@ -194,6 +212,15 @@ impl Entry {
             self.waiters.retain(|(waiter, _)| !waiter.is_closed());
         }
         self.waiters.push((waiter, holder));
+    }
+
+    /// Gives the entry a new slot with the login of the old one, which is wiped with its last reader.
+    pub(super) fn renew_slot(&mut self) {
+        let login = self.slot.login();
+        self.slot = Arc::new(Slot::default());
+        if let Some(login) = login {
+            self.slot.keep_login(login);
+        }
     }
 
     /// Whether anybody still waits.

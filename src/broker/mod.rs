@@ -5,11 +5,14 @@
 
 mod cache;
 mod entries;
+mod explain;
 mod key;
 mod profile;
 mod refresher;
 mod schedule;
 mod sessions;
+mod watch;
+mod wishes;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,19 +25,24 @@ use crate::clock::{Clock, Expiry};
 use crate::error::{Error, Kind};
 use crate::metrics::{Lookup, Metrics};
 use crate::model::{Ask, Caller, Credentials};
+use crate::roles::Reason;
 use crate::secret::CupToken;
-use crate::upstream::Exchange;
+use crate::upstream::{Exchange, Flow};
 
+pub use explain::{Explanation, explain};
 pub use profile::{Profile, SessionTemplates};
 pub use refresher::{Limits, Refresher};
 pub use schedule::Policy;
-pub use sessions::SessionLimits;
+pub use sessions::{Opened, SessionLimits};
+pub use watch::Watch;
+pub use wishes::Selector;
 
 use cache::{Cache, Slot};
 use entries::Wanted;
 use key::{Key, Subject};
 use profile::Plan;
-use refresher::{Miss, Wish};
+use sessions::Sessions;
+use wishes::{Miss, Wish};
 
 /// What the broker decides by.
 pub struct Config {
@@ -68,6 +76,21 @@ pub struct Grant {
     pub present_token_by: Expiry,
     /// Whether less is left than replies should have.
     pub near_expiry: bool,
+    /// Whose they are.
+    pub caller: Arc<Caller>,
+    /// How it was decided.
+    pub decision: Decision,
+}
+
+/// How a grant came about.
+#[derive(Clone, Copy, Debug)]
+pub struct Decision {
+    /// The profile's flow.
+    pub flow: Flow,
+    /// Why the role.
+    pub reason: Reason,
+    /// Whether the credentials were there already.
+    pub hit: bool,
 }
 
 /// The readers' side of everything.
@@ -75,11 +98,15 @@ pub struct Broker {
     verifier: Verifier,
     profiles: HashMap<String, Profile>,
     cache: Arc<Cache>,
+    sessions: Sessions,
     wishes: mpsc::Sender<Wish>,
     min_remaining: Duration,
     clock: Clock,
     metrics: Arc<Metrics>,
 }
+
+/// How often sessions that are over are looked for.
+const SWEEP_PERIOD: Duration = Duration::from_secs(60);
 
 /// How many wishes may wait for the refresher, which takes each in microseconds.
 const WISHES: usize = 16_384;
@@ -108,6 +135,7 @@ impl Broker {
             verifier,
             profiles: config.profiles,
             cache,
+            sessions: Sessions::new(config.sessions),
             wishes,
             min_remaining: config.policy.min_remaining,
             clock,
@@ -128,7 +156,7 @@ impl Broker {
             Ok(caller) => {
                 let answer = self.answer(&caller, token, ask, visit.holder);
                 let done = tokio::time::timeout_at(held_until, answer).await;
-                done.unwrap_or_else(|_elapsed| Err(not_yet()))
+                done.unwrap_or_else(|_elapsed| Err(not_yet())).map_err(|error| error.about(&caller))
             }
             Err(error) => Err(error),
         };
@@ -139,6 +167,73 @@ impl Broker {
             tokio::time::sleep_until(held_until).await;
         }
         done
+    }
+
+    /// Which role `token`'s bearer would get for `ask`, and why. Nothing is exchanged.
+    ///
+    /// # Errors
+    /// For a token that is refused, and for a profile or alias that is not there.
+    pub async fn explain(&self, token: &CupToken, ask: &Ask) -> Result<Explanation, Error> {
+        let caller = self.verifier.verify(token).await?;
+        explain(&self.profiles, &caller, ask)
+    }
+
+    /// Opens a session for `token`'s bearer and `ask`.
+    ///
+    /// # Errors
+    /// When the token or the ask is refused, or when there are too many sessions.
+    pub async fn open_session(&self, token: CupToken, ask: Ask) -> Result<Opened, Error> {
+        let caller = self.verifier.verify(&token).await?;
+        self.plan(&caller, &ask)?;
+        self.sessions.open(&caller, ask, token, self.clock.now())
+    }
+
+    /// The credentials of a session, for one who brings the session's own token.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] for a session that is not there, [`Kind::Unauthorized`] for a wrong token, and whatever the
+    /// session's own question meets.
+    pub async fn session_credentials(&self, id: &str, own: &CupToken, visit: Visit) -> Result<Grant, Error> {
+        let session = self.sessions.enter(id, own, self.clock.now())?;
+        self.credentials(&session.token(), &session.ask, visit).await
+    }
+
+    /// Brings a newer token of the same subject to a session, and returns when the session now ends.
+    ///
+    /// # Errors
+    /// For a token that is refused, or a session that is not this subject's.
+    pub async fn update_session(&self, token: CupToken, id: &str) -> Result<Expiry, Error> {
+        let caller = self.verifier.verify(&token).await?;
+        self.sessions.update(id, Subject::new(&caller), token, caller.expires, self.clock.now())
+    }
+
+    /// Ends a session of the token's subject.
+    ///
+    /// # Errors
+    /// As for [`Broker::update_session`].
+    pub async fn close_session(&self, token: &CupToken, id: &str) -> Result<(), Error> {
+        let caller = self.verifier.verify(token).await?;
+        self.sessions.close(id, Subject::new(&caller), self.clock.now())
+    }
+
+    /// Drops what is held for `selector`, sessions included, and says how many entries that were. An exchange that is
+    /// under way does not put it back. Tokens stay good: who asks again gets new credentials, if AWS gives them.
+    ///
+    /// # Errors
+    /// [`Kind::UpstreamUnavailable`] when the refresher takes no wishes.
+    pub async fn purge(&self, selector: Selector) -> Result<usize, Error> {
+        self.sessions.purge(&selector);
+        let (done, purged) = oneshot::channel();
+        self.wishes.send(Wish::Purge(selector, done)).await.map_err(|_| overloaded())?;
+        purged.await.map_err(|_| overloaded())
+    }
+
+    /// Ends the sessions that are over, now and then, for as long as it runs.
+    pub async fn sweep_sessions(&self) {
+        loop {
+            tokio::time::sleep(SWEEP_PERIOD).await;
+            self.sessions.sweep(self.clock.now());
+        }
     }
 
     /// What has to happen before the broker is ready, as readiness names it.
@@ -155,19 +250,22 @@ impl Broker {
     pub fn observe(&self) {
         let remaining = self.cache.least_remaining(self.clock.now());
         self.metrics.min_remaining.set(remaining.map_or(f64::INFINITY, |time| time.as_secs_f64()));
+        self.metrics.sessions.set(i64::try_from(self.sessions.count()).unwrap_or(i64::MAX));
         self.verifier.observe();
     }
 
-    async fn answer(&self, caller: &Caller, token: &CupToken, ask: &Ask, holder: bool) -> Result<Grant, Error> {
+    async fn answer(&self, caller: &Arc<Caller>, token: &CupToken, ask: &Ask, holder: bool) -> Result<Grant, Error> {
         let (profile, plan) = self.plan(caller, ask)?;
-        let key = Key::new(&ask.profile, profile.target.flow, caller, &plan);
+        let flow = profile.target.flow;
+        let key = Key::new(&ask.profile, flow, caller, &plan);
+        let reason = plan.choice.reason;
         if let Some(credentials) = self.fresh(&key, token, caller, holder) {
             self.metrics.looked_up(Lookup::Hit);
-            return Ok(self.grant(credentials, caller));
+            return Ok(self.grant(credentials, caller, Decision { flow, reason, hit: true }));
         }
         self.metrics.looked_up(Lookup::Miss);
         let credentials = self.ask_refresher(key, token, caller, profile, plan, holder).await?;
-        Ok(self.grant(credentials, caller))
+        Ok(self.grant(credentials, caller, Decision { flow, reason, hit: false }))
     }
 
     fn plan(&self, caller: &Caller, ask: &Ask) -> Result<(&Profile, Plan), Error> {
@@ -204,6 +302,7 @@ impl Broker {
                 target: Arc::clone(&profile.target),
                 issuer: Arc::clone(&caller.issuer),
                 user: Arc::clone(&caller.subject),
+                client_id: Arc::clone(&caller.client_id),
                 role: plan.role,
                 session: Arc::new(plan.session),
             },
@@ -216,12 +315,13 @@ impl Broker {
         answer.await.unwrap_or_else(|_gone| Err(overloaded()))
     }
 
-    fn grant(&self, credentials: Arc<Credentials>, caller: &Caller) -> Grant {
+    fn grant(&self, credentials: Arc<Credentials>, caller: &Arc<Caller>, decision: Decision) -> Grant {
         let near_expiry = credentials.expires.remaining(self.clock.now()) < self.min_remaining;
         if near_expiry {
             self.metrics.near_expiry_served.inc();
         }
-        Grant { credentials, present_token_by: caller.expires, near_expiry }
+        let (present_token_by, caller) = (caller.expires, Arc::clone(caller));
+        Grant { credentials, present_token_by, near_expiry, caller, decision }
     }
 }
 

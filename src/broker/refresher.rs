@@ -16,14 +16,14 @@ use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
 use crate::broker::cache::{Cache, Held};
-use crate::broker::entries::{Entries, Entry, Full, Stage, Waiter, Wanted};
+use crate::broker::entries::{Entries, Entry, Full, Stage};
 use crate::broker::key::Key;
 use crate::broker::schedule::{Policy, Step, points, retry_pause};
-use crate::clock::{Clock, Expiry};
+use crate::broker::wishes::{Miss, Selector, Wish};
+use crate::clock::Clock;
 use crate::error::{Error, Kind};
 use crate::metrics::{Metrics, Operation, Result as Outcome};
 use crate::model::Credentials;
-use crate::secret::CupToken;
 use crate::upstream::{Class, Exchange, Failure};
 
 /// The refresher's bounds.
@@ -39,24 +39,6 @@ pub struct Limits {
     pub exchange_timeout: Duration,
 }
 
-/// What readers tell the refresher.
-pub(super) enum Wish {
-    /// Credentials that were not there.
-    Miss(Box<Miss>),
-    /// An entry that was thought unused was asked for.
-    Nudge(Key),
-}
-
-/// A caller without credentials.
-pub(super) struct Miss {
-    pub(super) key: Key,
-    pub(super) wanted: Wanted,
-    pub(super) token: CupToken,
-    pub(super) token_expires: Expiry,
-    pub(super) holder: bool,
-    pub(super) waiter: Waiter,
-}
-
 /// Runs until the last reader is gone.
 pub struct Refresher {
     wishes: mpsc::Receiver<Wish>,
@@ -67,6 +49,8 @@ pub struct Refresher {
     urgent: VecDeque<(Key, Duration)>,
     /// Nobody waits for these.
     background: VecDeque<(Key, Duration)>,
+    /// Counts purges: what was launched before one may not put back what the purge dropped.
+    purges: u64,
     flights: FuturesUnordered<Pin<Box<dyn Future<Output = Landing> + Send>>>,
     policy: Policy,
     limits: Limits,
@@ -77,6 +61,8 @@ pub struct Refresher {
 /// How an exchange ended.
 struct Landing {
     key: Key,
+    /// The count of purges when it was launched.
+    launched: u64,
     done: Result<Credentials, Failure>,
 }
 
@@ -100,6 +86,7 @@ impl Refresher {
             entries: Entries::new(limits.entries, limits.entries_per_subject),
             urgent: VecDeque::new(),
             background: VecDeque::new(),
+            purges: 0,
             flights: FuturesUnordered::new(),
             policy,
             limits,
@@ -117,6 +104,8 @@ impl Refresher {
                 wish = self.wishes.recv() => match wish {
                     Some(Wish::Miss(miss)) => self.take_miss(*miss),
                     Some(Wish::Nudge(key)) => self.consider(key),
+                    // One who asked and hung up needs no number.
+                    Some(Wish::Purge(selector, done)) => drop(done.send(self.purge(&selector))),
                     None => return,
                 },
                 () = tokio::time::sleep(sleep) => {}
@@ -221,6 +210,7 @@ impl Refresher {
             let exchange = Arc::clone(&self.exchange);
             let timeout = self.limits.exchange_timeout;
             let metrics = Arc::clone(&self.metrics);
+            let launched = self.purges;
             self.flights.push(Box::pin(async move {
                 let flight = AssertUnwindSafe(exchange.exchange(&order)).catch_unwind();
                 let done = match tokio::time::timeout(timeout, flight).await {
@@ -231,15 +221,19 @@ impl Refresher {
                     }
                     Err(_elapsed) => Err(ours("Timeout", "no answer within limits.exchange_timeout_ms")),
                 };
-                Landing { key, done }
+                Landing { key, launched, done }
             }));
         }
     }
 
     fn land(&mut self, landing: Landing) {
-        let Landing { key, done } = landing;
+        let Landing { key, launched, done } = landing;
         let Some(entry) = self.entries.get_mut(&key) else { return };
         entry.stage = Stage::Idle;
+        if launched < entry.valid_from {
+            self.launch_again(key);
+            return;
+        }
         match done {
             Ok(credentials) => {
                 self.metrics.refreshed(Outcome::Ok);
@@ -251,6 +245,36 @@ impl Refresher {
             }
         }
         self.consider(key);
+    }
+
+    /// Forgets an exchange that a purge overtook; those who wait get another one.
+    fn launch_again(&mut self, key: Key) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        if entry.is_awaited() {
+            entry.stage = Stage::Queued;
+            self.urgent.push_back((key, self.clock.now().boot));
+        } else {
+            self.bury(&key);
+        }
+    }
+
+    /// Drops what is held for `selector`. An entry whose exchange is under way stays, without what it held, so that the
+    /// landing finds that it is void.
+    fn purge(&mut self, selector: &Selector) -> usize {
+        self.purges += 1;
+        let keys = self.entries.matching(selector);
+        for key in &keys {
+            let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.stage == Stage::InFlight) else {
+                self.bury(key);
+                continue;
+            };
+            entry.valid_from = self.purges;
+            entry.renew_slot();
+            if self.cache.remove(key) {
+                self.metrics.entries.dec();
+            }
+        }
+        keys.len()
     }
 
     fn store(&mut self, key: Key, credentials: Credentials) {
@@ -279,6 +303,7 @@ impl Refresher {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         entry.failures = entry.failures.saturating_add(1);
         let error = Error::new(kind(failure.class), failure.to_string());
+        let error = error.by_request(failure.request_id.as_deref());
         let now = self.clock.now();
         let held = entry.slot.held().is_some();
         let ending = entry.slot.login().is_some_and(|login| login.life.is_ending(now));
@@ -304,11 +329,13 @@ impl Refresher {
     }
 
     fn bury(&mut self, key: &Key) {
-        if self.cache.slot(key).is_some() {
-            self.cache.remove(key);
+        if self.cache.remove(key) {
             self.metrics.entries.dec();
         }
-        self.entries.remove(key);
+        let Some(entry) = self.entries.remove(key) else { return };
+        // A purge may take one that is queued: nobody would answer those who wait any more.
+        let gone = Error::new(Kind::UpstreamUnavailable, "the entry was dropped; ask again");
+        entry.waiters.into_iter().for_each(|(waiter, _)| drop(waiter.send(Err(gone.clone()))));
     }
 }
 

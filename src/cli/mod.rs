@@ -2,6 +2,7 @@
 
 mod check;
 mod dev;
+mod explain;
 mod serve;
 
 use std::io::Write;
@@ -30,6 +31,8 @@ enum Command {
     Serve(ConfigArgs),
     /// Run the broker on an embedded Cognito and STS, with nothing to set up.
     Dev(dev::DevArgs),
+    /// Say which role the token on standard input would get, and why; offline.
+    Explain(explain::ExplainArgs),
     /// Check a configuration and print what would be in force.
     Check(ConfigArgs),
 }
@@ -70,6 +73,7 @@ impl Cli {
         let done = done.and_then(|()| match self.command {
             Command::Serve(args) => serve::run(args.config),
             Command::Dev(args) => dev::run(args),
+            Command::Explain(args) => explain::run(args),
             Command::Check(args) => check::run(args.config),
         });
         match done {

@@ -2,37 +2,40 @@
 
 use serde_json::{Value, json};
 
-use super::scenario::{CLIENT_ID, Group, ISSUER, User};
+use super::scenario::{AppClient, Group, ISSUER, User};
 use super::wire;
 
 /// How long an ID or access token is good for, in seconds: the default of an app client.
 pub(crate) const TOKEN_SECONDS: u64 = 3600;
 
-/// One sign-in: what its ID token and its access token have in common.
+/// One sign-in: what all of its tokens have in common, those of its refresh tokens included.
+#[derive(Clone, Debug)]
 pub(crate) struct SignIn {
     user: &'static User,
+    pub(crate) client: &'static AppClient,
     /// Seconds since 1970.
-    at: u64,
-    origin: String,
+    pub(crate) at: u64,
+    /// `origin_jti`.
+    pub(crate) origin: String,
     event: String,
 }
 
 impl SignIn {
-    /// `user` signs in at `at`, in seconds since 1970.
-    pub(crate) fn new(user: &'static User, at: u64) -> Self {
-        Self { user, at, origin: wire::guid(rand::random()), event: wire::guid(rand::random()) }
+    /// `user` signs in to `client` at `at`, in seconds since 1970.
+    pub(crate) fn new(user: &'static User, client: &'static AppClient, at: u64) -> Self {
+        Self { user, client, at, origin: wire::guid(rand::random()), event: wire::guid(rand::random()) }
     }
 
-    /// The claims of the ID token.
-    pub(crate) fn id_claims(&self) -> Value {
+    /// The claims of an ID token that is issued at `now`.
+    pub(crate) fn id_claims(&self, now: u64) -> Value {
         let mut claims = json!({
-            "aud": CLIENT_ID,
+            "aud": self.client.id,
             "cognito:username": self.user.name,
             "email": self.user.email,
             "email_verified": true,
             "token_use": "id",
         });
-        self.add_common(&mut claims);
+        self.add_common(&mut claims, now);
         add_groups(&mut claims, self.user.groups);
         let roles: Vec<_> = roles(self.user.groups).collect();
         if !roles.is_empty() {
@@ -44,24 +47,24 @@ impl SignIn {
         claims
     }
 
-    /// The claims of the access token: no `aud`, no roles.
-    pub(crate) fn access_claims(&self) -> Value {
+    /// The claims of an access token: no `aud`, no roles.
+    pub(crate) fn access_claims(&self, now: u64) -> Value {
         let mut claims = json!({
-            "client_id": CLIENT_ID,
+            "client_id": self.client.id,
             "scope": "aws.cognito.signin.user.admin",
             "token_use": "access",
             "username": self.user.name,
         });
-        self.add_common(&mut claims);
+        self.add_common(&mut claims, now);
         add_groups(&mut claims, self.user.groups);
         claims
     }
 
-    fn add_common(&self, claims: &mut Value) {
+    fn add_common(&self, claims: &mut Value, now: u64) {
         claims["auth_time"] = self.at.into();
         claims["event_id"] = self.event.as_str().into();
-        claims["exp"] = self.at.saturating_add(TOKEN_SECONDS).into();
-        claims["iat"] = self.at.into();
+        claims["exp"] = now.saturating_add(TOKEN_SECONDS).into();
+        claims["iat"] = now.into();
         claims["iss"] = ISSUER.into();
         claims["jti"] = wire::guid(rand::random()).into();
         claims["origin_jti"] = self.origin.as_str().into();
@@ -94,7 +97,7 @@ fn rank(group: &Group) -> (bool, u32) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scenario::{ADMIN_ROLE_ARN, EDITOR_ROLE_ARN, Role};
+    use super::super::iam::{ADMIN_ROLE_ARN, EDITOR_ROLE_ARN, Role};
     use super::*;
 
     fn group(role: Option<&str>, precedence: Option<u32>) -> Group {

@@ -1,54 +1,79 @@
-//! The identity pool: GetId and GetCredentialsForIdentity, with role mapping. Knows no HTTP.
+//! The identity pools' operations: GetId, GetOpenIdToken, and GetCredentialsForIdentity with role mapping. Knows no HTTP.
 
-use std::collections::{BTreeMap, HashSet};
-use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeMap;
 
-use aws_lc_rs::digest;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use super::iam::Role;
+use super::identities::{Bearer, Identities};
+use super::identity_token::{self, IdentityTokens};
+use super::keys::KeyError;
 use super::login::{self, Login};
-use super::scenario::{
-    AUTHENTICATED_ROLE_ARN, AmbiguousRoleResolution, CLIENT_ID, IDENTITY_POOL_ID, ISSUER, PROVIDER, REGION, Role,
-};
-use super::sessions::Sessions;
+use super::pools::{AUTHENTICATED_ROLE_ARN, AmbiguousRoleResolution, Pool};
+use super::scenario::PROVIDER;
+use super::sessions::{Grant, Sessions};
 use super::user_pool::UserPool;
-use super::wire::{self, Refusal};
+use super::wire::Refusal;
 
-/// The identity pool of the scenario, with the role mapping `Token`.
-pub(crate) struct IdentityPool {
+/// All identity pools of the account; a request's ids say which one is meant.
+#[derive(Debug)]
+pub(crate) struct IdentityPools {
     ambiguous: AmbiguousRoleResolution,
-    /// Identities that GetId has named, so that someone else's is told from one that there is not. Beyond
-    /// [`KNOWN_LIMIT`] none is added: a user's own identity needs no memory, it follows from the token.
-    known: Mutex<HashSet<String>>,
+    identities: Identities,
+    tokens: IdentityTokens,
 }
 
-impl IdentityPool {
-    /// A pool that nobody has signed in to.
-    pub(crate) fn new(ambiguous: AmbiguousRoleResolution) -> Self {
-        Self { ambiguous, known: Mutex::default() }
+impl IdentityPools {
+    /// Pools that nobody has signed in to.
+    pub(crate) fn new(ambiguous: AmbiguousRoleResolution) -> Result<Self, KeyError> {
+        Ok(Self { ambiguous, identities: Identities::new(), tokens: IdentityTokens::new()? })
+    }
+
+    /// Those who issue the tokens of the basic flow.
+    pub(crate) fn tokens(&self) -> &IdentityTokens {
+        &self.tokens
     }
 
     /// The operation GetId.
     pub(crate) fn get_id(&self, users: &UserPool, body: &[u8], now: u64) -> Result<Value, Refusal> {
         let request: GetId = parse(body)?;
         let pool = id(request.identity_pool_id.as_deref(), "identityPoolId")?;
-        if pool != IDENTITY_POOL_ID {
+        let pool = Pool::by_id(pool).ok_or_else(|| {
             let message = format!("IdentityPool '{pool}' not found.");
-            return Err(Refusal::new("ResourceNotFoundException", message));
-        }
-        let login = login::check(users, &request.logins.unwrap_or_default(), now)?.ok_or_else(|| {
-            let message = "Unauthenticated access is not supported for this identity pool.";
-            Refusal::not_authorized(message)
+            Refusal::new("ResourceNotFoundException", message)
         })?;
-        let identity = identity_of(&login);
-        self.remember(&identity);
+        let identity = match login::check(users, &request.logins.unwrap_or_default(), now)? {
+            Some(login) => self.identities.of_user(pool, &login),
+            None if pool.guests.is_some() => self.identities.of_guest(pool),
+            None => {
+                let message = "Unauthenticated access is not supported for this identity pool.";
+                return Err(Refusal::not_authorized(message));
+            }
+        };
         Ok(json!({"IdentityId": identity}))
     }
 
-    /// The operation GetCredentialsForIdentity.
+    /// The operation GetOpenIdToken: the basic (classic) flow.
+    pub(crate) fn get_open_id_token(&self, users: &UserPool, body: &[u8], now: u64) -> Result<Value, Refusal> {
+        let request: GetOpenIdToken = parse(body)?;
+        let identity = id(request.identity_id.as_deref(), "identityId")?;
+        let bearer = self.bearer(users, identity, request.logins, now)?;
+        let refused = |why| {
+            let message = format!("Basic (classic) flow is not {why}, please use enhanced flow.");
+            Err(Refusal::new("InvalidParameterException", message))
+        };
+        match bearer.pool {
+            Pool { maps_roles: true, .. } => return refused("supported with RoleMappings"),
+            Pool { classic: false, .. } => return refused("enabled"),
+            _ => {}
+        }
+        let token = self.tokens.issue(identity, &bearer, now).map_err(|_| failed())?;
+        Ok(json!({"IdentityId": identity, "Token": token}))
+    }
+
+    /// The operation GetCredentialsForIdentity: the enhanced flow.
     pub(crate) fn get_credentials(
         &self,
         users: &UserPool,
@@ -62,12 +87,11 @@ impl IdentityPool {
         if let Some(arn) = custom_role {
             check_length(arn)?;
         }
-        let login = login::check(users, &request.logins.unwrap_or_default(), now)?;
-        let login = self.owner(identity, login)?;
-        let role = self.role(&login.claims, custom_role)?;
+        let bearer = self.bearer(users, identity, request.logins, now)?;
+        let role = self.role(&bearer, custom_role)?;
         let session = sessions
-            .issue(role, SESSION_NAME, now.saturating_add(CREDENTIALS_SECONDS))
-            .map_err(|_| Refusal::internal("InternalErrorException"))?;
+            .issue(role, SESSION_NAME, now.saturating_add(CREDENTIALS_SECONDS), Grant::default())
+            .map_err(|_| failed())?;
         Ok(json!({
             "Credentials": {
                 "AccessKeyId": session.access_key_id,
@@ -80,63 +104,45 @@ impl IdentityPool {
         }))
     }
 
-    /// The login, if it is that of `identity`'s user.
-    fn owner(&self, identity: &str, login: Option<Login>) -> Result<Login, Refusal> {
-        match login {
-            Some(login) if identity_of(&login) == identity => Ok(login),
-            _ if !self.is_known(identity) => {
-                let message = format!("Identity '{identity}' not found.");
-                Err(Refusal::new("ResourceNotFoundException", message))
-            }
-            Some(_) => Err(Refusal::not_authorized(
-                "Logins don't match. Please include at least one valid login for this identity or identity pool.",
-            )),
-            None => Err(Refusal::not_authorized(format!("Access to Identity '{identity}' is forbidden."))),
-        }
+    fn bearer(&self, users: &UserPool, identity: &str, logins: Option<Logins>, now: u64) -> Result<Bearer, Refusal> {
+        let login = login::check(users, &logins.unwrap_or_default(), now)?;
+        self.identities.bearer(identity, login)
     }
 
-    /// The role mapping `Token` (Cognito developer guide, "Using tokens to assign roles to users").
-    fn role(&self, claims: &Map<String, Value>, custom: Option<&str>) -> Result<&'static Role, Refusal> {
-        let arn = match (custom, claims.get("cognito:preferred_role").and_then(Value::as_str)) {
-            (Some(custom), _) if lists(claims, custom) => custom,
-            (Some(custom), _) => {
-                // The kind of error is documented, its text is not: these are Cognito's words for other role faults.
-                let message = format!("Access to Role '{custom}' is forbidden.");
-                return Err(Refusal::not_authorized(message));
-            }
-            (None, Some(preferred)) => preferred,
-            (None, None) => self.ambiguous()?,
+    /// The role of the bearer, if it trusts the pool.
+    fn role(&self, bearer: &Bearer, custom: Option<&str>) -> Result<&'static Role, Refusal> {
+        let pool = bearer.pool;
+        let role = match (&bearer.login, custom) {
+            (Some(login), _) if pool.maps_roles => Role::by_arn(self.mapped(login, custom)?),
+            // What AWS does where no role can be chosen is not documented.
+            (_, Some(custom)) => return Err(forbidden(custom)),
+            (Some(_), None) => pool.users,
+            (None, None) => pool.guests,
         };
-        Role::by_arn(arn).ok_or_else(|| {
+        role.filter(|role| role.trust.takes_token(pool.id, &identity_token::amr(bearer))).ok_or_else(|| {
             let message = "Invalid identity pool configuration. Check assigned IAM roles for this pool.";
             Refusal::new("InvalidIdentityPoolConfigurationException", message)
         })
     }
 
-    fn ambiguous(&self) -> Result<&'static str, Refusal> {
+    /// The role mapping `Token` (Cognito developer guide, "Using tokens to assign roles to users").
+    fn mapped<'a>(&self, login: &'a Login, custom: Option<&'a str>) -> Result<&'a str, Refusal> {
+        match (custom, login.claims.get("cognito:preferred_role").and_then(Value::as_str)) {
+            (Some(custom), _) if lists(&login.claims, custom) => Ok(custom),
+            (Some(custom), _) => Err(forbidden(custom)),
+            (None, Some(preferred)) => Ok(preferred),
+            (None, None) => self.ambiguous(login),
+        }
+    }
+
+    fn ambiguous(&self, login: &Login) -> Result<&'static str, Refusal> {
         match self.ambiguous {
             AmbiguousRoleResolution::AuthenticatedRole => Ok(AUTHENTICATED_ROLE_ARN),
             AmbiguousRoleResolution::Deny => Err(Refusal::not_authorized(format!(
-                "The ambiguous role mapping rules for: {PROVIDER}:{CLIENT_ID} denied this request."
+                "The ambiguous role mapping rules for: {PROVIDER}:{} denied this request.",
+                login.client.id
             ))),
         }
-    }
-
-    fn remember(&self, identity: &str) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() < KNOWN_LIMIT && !known.contains(identity) {
-            known.insert(identity.to_owned());
-        }
-    }
-
-    fn is_known(&self, identity: &str) -> bool {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(identity)
-    }
-}
-
-impl fmt::Debug for IdentityPool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IdentityPool").field("ambiguous", &self.ambiguous).finish_non_exhaustive()
     }
 }
 
@@ -146,15 +152,22 @@ const CREDENTIALS_SECONDS: u64 = 3600;
 /// What AWS calls every session of the enhanced flow.
 const SESSION_NAME: &str = "CognitoIdentityCredentials";
 
-/// Some 10 MB.
-const KNOWN_LIMIT: usize = 100_000;
+type Logins = BTreeMap<String, String>;
 
 /// No `Debug`: it holds tokens.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct GetId {
     identity_pool_id: Option<String>,
-    logins: Option<BTreeMap<String, String>>,
+    logins: Option<Logins>,
+}
+
+/// No `Debug`: it holds tokens.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct GetOpenIdToken {
+    identity_id: Option<String>,
+    logins: Option<Logins>,
 }
 
 /// No `Debug`: it holds tokens.
@@ -162,7 +175,7 @@ struct GetId {
 #[serde(rename_all = "PascalCase")]
 struct GetCredentialsForIdentity {
     identity_id: Option<String>,
-    logins: Option<BTreeMap<String, String>>,
+    logins: Option<Logins>,
     custom_role_arn: Option<String>,
 }
 
@@ -197,13 +210,13 @@ fn check_length(arn: &str) -> Result<(), Refusal> {
     Err(Refusal::constraint("ValidationException", Some(arn), "customRoleArn", rule))
 }
 
-/// Stable for a user of this pool, across processes too: a digest of what makes the user.
-fn identity_of(login: &Login) -> String {
-    let user = [IDENTITY_POOL_ID, ISSUER, &login.subject].join("\n");
-    let digest = digest::digest(&digest::SHA256, user.as_bytes());
-    let mut guid = [0; 16];
-    guid.copy_from_slice(&digest.as_ref()[..16]);
-    format!("{REGION}:{}", wire::guid(guid))
+/// The kind of error is documented, its text is not: these are Cognito's words for other role faults.
+fn forbidden(role: &str) -> Refusal {
+    Refusal::not_authorized(format!("Access to Role '{role}' is forbidden."))
+}
+
+fn failed() -> Refusal {
+    Refusal::internal("InternalErrorException")
 }
 
 fn lists(claims: &Map<String, Value>, role: &str) -> bool {

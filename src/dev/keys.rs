@@ -1,11 +1,14 @@
-//! RSA keys that sign and verify JSON Web Tokens (RS256). Knows no claim but as JSON.
+//! RSA keys that sign and verify JSON Web Tokens (RS256, RS512). Knows no claim but as JSON.
 
 use std::fmt;
 
 use aws_lc_rs::digest;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
-use aws_lc_rs::signature::{KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256};
+use aws_lc_rs::signature::{
+    KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA512, RSA_PKCS1_SHA256,
+    RSA_PKCS1_SHA512, RsaEncoding, RsaParameters,
+};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
@@ -15,8 +18,40 @@ use serde_json::{Value, json};
 #[error("the emulator's keys could not be made or used")]
 pub struct KeyError;
 
-/// One RSA-2048 key pair of a user pool.
+/// The signature of user pool tokens, and that of identity pool tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Algorithm {
+    Rs256,
+    Rs512,
+}
+
+impl Algorithm {
+    /// As token headers and key sets call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Rs256 => "RS256",
+            Self::Rs512 => "RS512",
+        }
+    }
+
+    fn encoding(self) -> &'static dyn RsaEncoding {
+        match self {
+            Self::Rs256 => &RSA_PKCS1_SHA256,
+            Self::Rs512 => &RSA_PKCS1_SHA512,
+        }
+    }
+
+    fn parameters(self) -> &'static RsaParameters {
+        match self {
+            Self::Rs256 => &RSA_PKCS1_2048_8192_SHA256,
+            Self::Rs512 => &RSA_PKCS1_2048_8192_SHA512,
+        }
+    }
+}
+
+/// One RSA-2048 key pair, for one algorithm.
 pub(crate) struct SigningKey {
+    algorithm: Algorithm,
     pair: KeyPair,
     public: ParsedPublicKey,
     kid: String,
@@ -26,14 +61,19 @@ pub(crate) struct SigningKey {
 
 impl SigningKey {
     /// Makes a key pair; takes a tenth of a second or so.
-    pub(crate) fn generate() -> Result<Self, KeyError> {
+    pub(crate) fn generate(algorithm: Algorithm) -> Result<Self, KeyError> {
         let pair = KeyPair::generate(KeySize::Rsa2048).map_err(|_| KeyError)?;
         let der = pair.public_key().as_ref();
-        let public = ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, der).map_err(|_| KeyError)?;
+        let public = ParsedPublicKey::new(algorithm.parameters(), der).map_err(|_| KeyError)?;
         let (modulus, exponent) = public_numbers(der).ok_or(KeyError)?;
         // A digest of the public key in standard base64: 44 characters with `/`, `+` and `=`, as Cognito's own ids.
         let kid = STANDARD.encode(digest::digest(&digest::SHA256, der));
-        Ok(Self { public, kid, modulus, exponent, pair })
+        Ok(Self { algorithm, public, kid, modulus, exponent, pair })
+    }
+
+    /// The same key under another name.
+    pub(crate) fn named(self, kid: impl Into<String>) -> Self {
+        Self { kid: kid.into(), ..self }
     }
 
     /// The key's name in token headers and in the key set.
@@ -44,7 +84,7 @@ impl SigningKey {
     /// The public half as a JSON Web Key, with the members that Cognito's have.
     pub(crate) fn jwk(&self) -> Value {
         json!({
-            "alg": "RS256",
+            "alg": self.algorithm.name(),
             "e": URL_SAFE_NO_PAD.encode(&self.exponent),
             "kid": self.kid,
             "kty": "RSA",
@@ -55,17 +95,17 @@ impl SigningKey {
 
     /// A token with these claims, signed.
     pub(crate) fn sign(&self, claims: &Value) -> Result<String, KeyError> {
-        self.sign_under(&json!({"kid": self.kid, "alg": "RS256"}), claims)
+        self.sign_under(&json!({"kid": self.kid, "alg": self.algorithm.name()}), claims)
     }
 
-    /// A token with this header too; the signature is RS256 whatever the header says.
+    /// A token with this header too; the signature is by the key's algorithm whatever the header says.
     pub(crate) fn sign_under(&self, header: &Value, claims: &Value) -> Result<String, KeyError> {
         let mut token = URL_SAFE_NO_PAD.encode(header.to_string());
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(claims.to_string(), &mut token);
         let mut signature = vec![0; self.pair.public_modulus_len()];
         self.pair
-            .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), token.as_bytes(), &mut signature)
+            .sign(self.algorithm.encoding(), &SystemRandom::new(), token.as_bytes(), &mut signature)
             .map_err(|_| KeyError)?;
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(signature, &mut token);

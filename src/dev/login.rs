@@ -1,12 +1,12 @@
-//! `Logins`: whether a token proves its bearer to the identity pool. Knows nothing of identities and roles.
+//! `Logins`: whether a token proves its bearer to an identity pool. Knows nothing of identities and roles.
 
 use std::collections::BTreeMap;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use super::scenario::{CLIENT_ID, ISSUER, PROVIDER};
+use super::jwt::Parts;
+use super::keys::Algorithm;
+use super::scenario::{AppClient, ISSUER, PROVIDER};
 use super::user_pool::UserPool;
 use super::wire::Refusal;
 
@@ -14,6 +14,8 @@ use super::wire::Refusal;
 pub(crate) struct Login {
     /// `sub`.
     pub(crate) subject: String,
+    /// `aud`.
+    pub(crate) client: &'static AppClient,
     /// All of its claims.
     pub(crate) claims: Map<String, Value>,
 }
@@ -34,17 +36,16 @@ const UNSUPPORTED_PROVIDER: &str = "Token is not from a supported provider of th
 
 fn accept(pool: &UserPool, token: &str, now: u64) -> Result<Login, Refusal> {
     let parts = Parts::of(token).ok_or_else(|| invalid("Not a valid OpenId Connect identity token."))?;
-    let audience = parts.required("aud")?;
-    let issuer = parts.required("iss")?;
-    let subject = parts.required("sub")?.as_str().unwrap_or_default();
-    let expires = parts.required("exp")?.as_u64().unwrap_or_default();
+    let audience = required(&parts, "aud")?;
+    let issuer = required(&parts, "iss")?;
+    let subject = required(&parts, "sub")?.as_str().unwrap_or_default();
+    let expires = required(&parts, "exp")?.as_u64().unwrap_or_default();
     if issuer != ISSUER {
         return Err(invalid("Issuer doesn't match providerName"));
     }
-    if audience != CLIENT_ID {
-        return Err(Refusal::not_authorized(UNSUPPORTED_PROVIDER));
-    }
-    if !parts.signed_by(pool) {
+    let client =
+        audience.as_str().and_then(AppClient::by_id).ok_or_else(|| Refusal::not_authorized(UNSUPPORTED_PROVIDER))?;
+    if !parts.signed(Algorithm::Rs256, |kid, message, signature| pool.verifies(kid, message, signature)) {
         return Err(invalid("Couldn't verify signed token."));
     }
     if now >= expires {
@@ -54,46 +55,13 @@ fn accept(pool: &UserPool, token: &str, now: u64) -> Result<Login, Refusal> {
     if parts.claims.get("token_use").is_none_or(|value| value != "id") || subject.is_empty() {
         return Err(invalid("Not a valid OpenId Connect identity token."));
     }
-    Ok(Login { subject: subject.to_owned(), claims: parts.claims })
+    Ok(Login { subject: subject.to_owned(), client, claims: parts.claims })
+}
+
+fn required<'a>(parts: &'a Parts<'_>, claim: &str) -> Result<&'a Value, Refusal> {
+    parts.claims.get(claim).ok_or_else(|| invalid(&format!("Missing a required claim: {claim}")))
 }
 
 fn invalid(what: &str) -> Refusal {
     Refusal::not_authorized(format!("Invalid login token. {what}"))
-}
-
-/// A token taken apart, nothing of it believed yet.
-struct Parts<'a> {
-    header: Map<String, Value>,
-    claims: Map<String, Value>,
-    message: &'a [u8],
-    signature: Vec<u8>,
-}
-
-impl<'a> Parts<'a> {
-    fn of(token: &'a str) -> Option<Self> {
-        let (message, signature) = token.rsplit_once('.')?;
-        let (header, claims) = message.split_once('.')?;
-        Some(Self {
-            header: object(header)?,
-            claims: object(claims)?,
-            message: message.as_bytes(),
-            signature: URL_SAFE_NO_PAD.decode(signature).ok()?,
-        })
-    }
-
-    fn required(&self, claim: &str) -> Result<&Value, Refusal> {
-        self.claims.get(claim).ok_or_else(|| invalid(&format!("Missing a required claim: {claim}")))
-    }
-
-    /// RS256 by a key of the pool, and nothing critical that we do not know.
-    fn signed_by(&self, pool: &UserPool) -> bool {
-        let kid = self.header.get("kid").and_then(Value::as_str).unwrap_or_default();
-        self.header.get("alg").is_some_and(|algorithm| algorithm == "RS256")
-            && !self.header.contains_key("crit")
-            && pool.verifies(kid, self.message, &self.signature)
-    }
-}
-
-fn object(part: &str) -> Option<Map<String, Value>> {
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
 }

@@ -1,16 +1,19 @@
 //! Temporary credentials: issued, and known again from their session token. Knows nobody's claims and no protocol.
 
-use std::fmt;
+use std::collections::BTreeMap;
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use super::iam::Role;
 use super::keys::KeyError;
-use super::scenario::Role;
+use super::scenario::ACCOUNT_ID;
+use super::seal::Seal;
+use super::wire;
 
 /// Temporary credentials of a role's session.
 #[derive(Debug)]
@@ -26,67 +29,65 @@ pub(crate) struct Session {
     pub(crate) role: &'static Role,
     /// What the session is called, in CloudTrail and in the session's ARN.
     pub(crate) name: String,
+    pub(crate) grant: Grant,
+}
+
+/// What a session was given besides its role. Nothing here applies it, but it lasts as long as the session.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Grant {
+    /// Session tags, key and value.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tags: Vec<(String, String)>,
+    /// The keys of those tags that sessions assumed from this one get too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) transitive: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) source_identity: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) policy: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) policy_arns: Vec<String>,
 }
 
 /// Issues sessions and knows them again.
 ///
 /// A session token holds its session, sealed with a key of this process, as AWS's own tokens do. So nothing has to be
 /// remembered: no bound on the number of sessions, no lock, and an expired one is known as expired, not as unknown.
+#[derive(Debug)]
 pub(crate) struct Sessions {
-    seal: RandomizedNonceKey,
+    seal: Seal,
 }
 
 impl Sessions {
     /// Makes the key that seals the tokens.
     pub(crate) fn new() -> Result<Self, KeyError> {
-        let key = Zeroizing::new(rand::random::<[u8; 32]>());
-        let seal = RandomizedNonceKey::new(&AES_256_GCM, key.as_slice()).map_err(|_| KeyError)?;
-        Ok(Self { seal })
+        Ok(Self { seal: Seal::new(ORIGIN)? })
     }
 
     /// Fresh credentials for a session of `role`, called `name`, until `expires` in seconds since 1970.
-    pub(crate) fn issue(&self, role: &'static Role, name: &str, expires: u64) -> Result<Session, KeyError> {
+    pub(crate) fn issue(
+        &self,
+        role: &'static Role,
+        name: &str,
+        expires: u64,
+        grant: Grant,
+    ) -> Result<Session, KeyError> {
         let secret = Zeroizing::new(STANDARD.encode(rand::random::<[u8; 30]>()));
-        let access_key_id = access_key_id();
-        let content = Content { key: access_key_id.as_str(), secret: secret.as_str(), role: role.name, name, expires };
-        let token = self.seal(&content)?;
-        Ok(Session {
-            secret: secret.as_str().into(),
-            token: token.into(),
-            expires,
-            role,
-            name: name.to_owned(),
-            access_key_id,
-        })
+        let key = access_key_id();
+        let content = Content { key: &key, secret: &secret, role: role.name, name, expires, grant };
+        let token = STANDARD.encode([ORIGIN, &self.seal.close(&content, CONTENT_LEN)?].concat());
+        Ok(content.session(role, token.into()))
     }
 
     /// The session that `token` was issued for, expired or not; `None` when this process has not issued it.
     pub(crate) fn known(&self, token: &str) -> Option<Session> {
-        let mut bytes = Zeroizing::new(STANDARD.decode(token).ok()?);
-        let (origin, sealed) = bytes.split_at_mut_checked(ORIGIN.len())?;
-        let (nonce, sealed) = sealed.split_at_mut_checked(NONCE_LEN)?;
-        if origin != ORIGIN {
-            return None;
-        }
-        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        let content = self.seal.open_in_place(nonce, Aad::from(ORIGIN), sealed).ok()?;
-        let Content { key, secret, role, name, expires } = serde_json::from_slice(content).ok()?;
-        Some(Session {
-            access_key_id: key.to_owned(),
-            secret: secret.into(),
-            token: token.into(),
-            expires,
-            role: Role::by_name(role)?,
-            name: name.to_owned(),
+        let bytes = STANDARD.decode(token).ok()?;
+        self.seal.open(bytes.strip_prefix(ORIGIN)?, |content| {
+            let content: Content<'_> = serde_json::from_slice(content).ok()?;
+            let role = Role::by_name(content.role)?;
+            Some(content.session(role, token.into()))
         })
-    }
-
-    fn seal(&self, content: &Content<'_>) -> Result<String, KeyError> {
-        let mut sealed = serde_json::to_vec(content).map_err(|_| KeyError)?;
-        // Spaces at its end are nothing to JSON.
-        sealed.resize(sealed.len().max(CONTENT_LEN), b' ');
-        let nonce = self.seal.seal_in_place_append_tag(Aad::from(ORIGIN), &mut sealed).map_err(|_| KeyError)?;
-        Ok(STANDARD.encode([ORIGIN, nonce.as_ref(), sealed.as_slice()].concat()))
     }
 }
 
@@ -100,11 +101,44 @@ impl Session {
     pub(crate) fn token(&self) -> &str {
         self.token.expose_secret()
     }
-}
 
-impl fmt::Debug for Sessions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sessions").finish_non_exhaustive()
+    /// The ARN by which STS names whoever uses the session.
+    pub(crate) fn arn(&self) -> String {
+        format!("arn:aws:sts::{ACCOUNT_ID}:assumed-role/{}/{}", self.role.name, self.name)
+    }
+
+    /// The unique id of the same.
+    pub(crate) fn user_id(&self) -> String {
+        format!("{}:{}", self.role.id, self.name)
+    }
+
+    /// As a container gets its role's credentials from its host.
+    pub(crate) fn container_credentials(&self) -> Value {
+        json!({
+            "AccessKeyId": self.access_key_id,
+            "Expiration": wire::iso_date(self.expires),
+            "RoleArn": self.role.arn,
+            "SecretAccessKey": self.secret(),
+            "Token": self.token(),
+        })
+    }
+
+    /// All but its secrets, for tests.
+    pub(crate) fn description(&self) -> Value {
+        let Grant { tags, transitive, source_identity, policy, policy_arns } = &self.grant;
+        let tags: BTreeMap<_, _> = tags.iter().map(|(key, value)| (key, value)).collect();
+        json!({
+            "arn": self.arn(),
+            "access_key_id": self.access_key_id,
+            "expires": self.expires,
+            "policy": policy,
+            "policy_arns": policy_arns,
+            "role_arn": self.role.arn,
+            "session_name": self.name,
+            "source_identity": source_identity,
+            "tags": tags,
+            "transitive_tag_keys": transitive,
+        })
     }
 }
 
@@ -122,6 +156,21 @@ struct Content<'a> {
     role: &'a str,
     name: &'a str,
     expires: u64,
+    grant: Grant,
+}
+
+impl Content<'_> {
+    fn session(self, role: &'static Role, token: SecretString) -> Session {
+        Session {
+            access_key_id: self.key.to_owned(),
+            secret: self.secret.into(),
+            token,
+            expires: self.expires,
+            role,
+            name: self.name.to_owned(),
+            grant: self.grant,
+        }
+    }
 }
 
 /// `ASIA` is AWS's prefix for temporary credentials; the rest is base32.

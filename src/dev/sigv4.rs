@@ -15,7 +15,8 @@ use http::{HeaderMap, Request};
 use time::OffsetDateTime;
 use time::format_description::well_known::Iso8601;
 
-use super::scenario::{BROKER_ACCESS_KEY_ID, BROKER_SECRET_ACCESS_KEY, REGION};
+use super::iam::{BROKER_ACCESS_KEY_ID, BROKER_SECRET_ACCESS_KEY};
+use super::scenario::REGION;
 use super::sessions::{Session, Sessions};
 use super::wire::{self, Refusal};
 
@@ -25,7 +26,7 @@ pub(crate) enum Signer {
     /// The broker's IAM user, with its long-term key.
     Broker,
     /// A role's session, with temporary credentials.
-    Session(Session),
+    Session(Box<Session>),
 }
 
 /// Finds the signer of `request`, or says with STS's texts why there is none. `now` in seconds since 1970.
@@ -141,7 +142,7 @@ fn owner(
         let message = "The security token included in the request is expired";
         return Err(Refusal::forbidden("ExpiredToken", message));
     }
-    Ok(Signer::Session(session))
+    Ok(Signer::Session(Box::new(session)))
 }
 
 /// When the request was signed, in seconds since 1970, if that is near enough to now.

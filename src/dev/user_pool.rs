@@ -1,13 +1,13 @@
-//! The user pool: its keys and documents, its tokens, and signing in. Knows nothing of roles' meaning or credentials.
+//! The user pool: its keys and documents, and its tokens. Knows nothing of roles' meaning or credentials.
 
 use http::HeaderMap;
 use http::header::HOST;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::claims::{SignIn, TOKEN_SECONDS};
-use super::keys::{KeyError, SigningKey};
-use super::scenario::{CLIENT_ID, ISSUER, PASSWORD, USER_POOL_ID, User};
+use super::keys::{Algorithm, KeyError, SigningKey};
+use super::refresh::RefreshTokens;
+use super::scenario::{ISSUER, USER_POOL_ID};
 use super::wire::Refusal;
 
 /// A user pool with the users of the scenario.
@@ -16,12 +16,17 @@ pub(crate) struct UserPool {
     /// Two keys, as every Cognito user pool has: one signs ID tokens, the other access tokens.
     id_key: SigningKey,
     access_key: SigningKey,
+    refresh_tokens: RefreshTokens,
 }
 
 impl UserPool {
     /// Makes the pool's two keys.
     pub(crate) fn new() -> Result<Self, KeyError> {
-        Ok(Self { id_key: SigningKey::generate()?, access_key: SigningKey::generate()? })
+        Ok(Self {
+            id_key: SigningKey::generate(Algorithm::Rs256)?,
+            access_key: SigningKey::generate(Algorithm::Rs256)?,
+            refresh_tokens: RefreshTokens::new()?,
+        })
     }
 
     /// The document at `/<pool>/.well-known/<name>`.
@@ -44,25 +49,9 @@ impl UserPool {
         }
     }
 
-    /// The operation InitiateAuth with the flow USER_PASSWORD_AUTH; there are no refresh tokens.
-    pub(crate) fn initiate_auth(&self, body: &[u8], now: u64) -> Result<Value, Refusal> {
-        let request: InitiateAuth =
-            serde_json::from_slice(body).map_err(|_| Refusal::new("SerializationException", String::new()))?;
-        if request.client_id != CLIENT_ID {
-            let message = format!("User pool client {} does not exist.", request.client_id);
-            return Err(Refusal::new("ResourceNotFoundException", message));
-        }
-        if request.auth_flow != "USER_PASSWORD_AUTH" {
-            let message = format!("{} flow not enabled for this client", request.auth_flow);
-            return Err(Refusal::new("InvalidParameterException", message));
-        }
-        let name = parameter(&request.auth_parameters, "USERNAME")?;
-        let password = parameter(&request.auth_parameters, "PASSWORD")?;
-        // One text for an unknown user and a wrong password, as app clients have it by default.
-        let user = User::by_name(name)
-            .filter(|_| password == PASSWORD)
-            .ok_or_else(|| Refusal::not_authorized("Incorrect username or password."))?;
-        self.signed_in(&SignIn::new(user, now)).map_err(|_| Refusal::internal("InternalErrorException"))
+    /// Those who issue and know the pool's refresh tokens.
+    pub(crate) fn refresh_tokens(&self) -> &RefreshTokens {
+        &self.refresh_tokens
     }
 
     /// A token with these claims, signed as ID tokens are.
@@ -75,34 +64,19 @@ impl UserPool {
         [&self.id_key, &self.access_key].into_iter().any(|key| key.kid() == kid && key.verifies(message, signature))
     }
 
-    fn signed_in(&self, sign_in: &SignIn) -> Result<Value, KeyError> {
-        Ok(json!({
-            "AuthenticationResult": {
-                "AccessToken": self.access_key.sign(&sign_in.access_claims())?,
-                "ExpiresIn": TOKEN_SECONDS,
-                "IdToken": self.id_key.sign(&sign_in.id_claims())?,
-                "TokenType": "Bearer",
-            },
-            "ChallengeParameters": {},
-        }))
+    /// The tokens of a sign-in, issued at `now`, as `AuthenticationResult` has them.
+    pub(crate) fn tokens(&self, sign_in: &SignIn, refresh: Option<String>, now: u64) -> Result<Value, KeyError> {
+        let mut result = json!({
+            "AccessToken": self.access_key.sign(&sign_in.access_claims(now))?,
+            "ExpiresIn": TOKEN_SECONDS,
+            "IdToken": self.id_key.sign(&sign_in.id_claims(now))?,
+            "TokenType": "Bearer",
+        });
+        if let Some(token) = refresh {
+            result["RefreshToken"] = token.into();
+        }
+        Ok(result)
     }
-}
-
-/// No `Debug`: it holds a password.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct InitiateAuth {
-    auth_flow: String,
-    client_id: String,
-    #[serde(default)]
-    auth_parameters: Value,
-}
-
-fn parameter<'a>(parameters: &'a Value, name: &str) -> Result<&'a str, Refusal> {
-    parameters[name].as_str().ok_or_else(|| {
-        let message = format!("Missing required parameter {name}");
-        Refusal::new("InvalidParameterException", message)
-    })
 }
 
 /// What a user pool says of itself. The key set is named at the host that was asked, since the issuer's is AWS's own.
@@ -127,13 +101,13 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::super::login;
-    use super::super::scenario::PROVIDER;
+    use super::super::scenario::{CLIENT, PROVIDER, User};
     use super::*;
 
     #[test]
     fn a_good_signature_under_a_strange_header_is_refused() {
         let pool = UserPool::new().expect("keys");
-        let claims = SignIn::new(User::by_name("alice").expect("alice"), 1000).id_claims();
+        let claims = SignIn::new(User::by_name("alice").expect("alice"), CLIENT, 1000).id_claims(1000);
         let accepted = |header: Value| {
             let token = pool.id_key.sign_under(&header, &claims).expect("a token");
             login::check(&pool, &BTreeMap::from([(PROVIDER.to_owned(), token)]), 1000).is_ok()

@@ -41,6 +41,12 @@ impl Refusal {
         Self::new(code, message)
     }
 
+    /// The same where AWS does not repeat the value: a secret, or a list.
+    pub(crate) fn unseen_constraint(code: &'static str, name: &str, rule: &str) -> Self {
+        let message = format!("1 validation error detected: Value at '{name}' failed to satisfy constraint: {rule}");
+        Self::new(code, message)
+    }
+
     /// Our own failure.
     pub(crate) fn internal(code: &'static str) -> Self {
         Self { status: StatusCode::INTERNAL_SERVER_ERROR, code, message: "Internal server error.".to_owned() }
@@ -91,12 +97,12 @@ pub(crate) fn xml_reply(action: &str, outcome: Result<String, Refusal>) -> Respo
     reply
 }
 
-/// A public document, such as a key set; a plain error has no request id.
-pub(crate) fn document(outcome: Result<Value, Refusal>) -> Response<Bytes> {
+/// A document that was asked for with GET, and how long it may be kept; a plain error has no request id.
+pub(crate) fn document(outcome: Result<Value, Refusal>, kept: &'static str) -> Response<Bytes> {
     match outcome {
         Ok(body) => {
             let mut reply = response(StatusCode::OK, "application/json", body.to_string());
-            set(&mut reply, CACHE_CONTROL.as_str(), "public, max-age=86400");
+            set(&mut reply, CACHE_CONTROL.as_str(), kept);
             reply
         }
         Err(Refusal { status, code, message }) => {
@@ -105,6 +111,11 @@ pub(crate) fn document(outcome: Result<Value, Refusal>) -> Response<Bytes> {
         }
     }
 }
+
+/// For how long key sets may be kept.
+pub(crate) const KEPT_A_DAY: &str = "public, max-age=86400";
+/// For secrets.
+pub(crate) const NOT_KEPT: &str = "no-store";
 
 /// `text` as the content of an XML element, without the characters that XML cannot hold. Not for attributes.
 pub(crate) fn xml_text(text: &str) -> String {

@@ -3,20 +3,26 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
 use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tracing::warn;
 
+use crate::broker::Selector;
+use crate::digest::sha256;
 use crate::error::{Error, Kind};
 use crate::metrics::{Listener, Outcome};
 use crate::server::accept::serve_http1;
 use crate::server::guard::Guard;
-use crate::server::http::ServeFuture;
+use crate::server::http::{ServeFuture, bearer};
 use crate::server::{House, Phase, reply};
 
 /// Prometheus's text format 0.0.4.
@@ -33,18 +39,14 @@ pub(super) fn door(
     move |stream, phase| {
         let (house, guard) = (Arc::clone(&house), Arc::clone(&guard));
         Box::pin(async move {
-            serve_http1(stream, limits, phase, |request| {
-                let response = answer(&house, &guard, &request);
-                async move { response }
-            })
-            .await;
+            serve_http1(stream, limits, phase, |request| answer(&house, &guard, request)).await;
         })
     }
 }
 
-fn answer(house: &House, guard: &Guard, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(house: &House, guard: &Guard, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let started = house.clock.now().boot;
-    let (response, outcome) = match page(house, guard, request) {
+    let (response, outcome) = match page(house, guard, request).await {
         Ok(response) if response.status() == StatusCode::OK => (response, Outcome::Ok),
         Ok(response) => (response, Outcome::Unavailable),
         Err(error) => {
@@ -56,8 +58,12 @@ fn answer(house: &House, guard: &Guard, request: &Request<Incoming>) -> Response
     response
 }
 
-fn page(house: &House, guard: &Guard, request: &Request<Incoming>) -> Result<Response<Full<Bytes>>, Error> {
+async fn page(house: &House, guard: &Guard, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Error> {
     guard.check(request.version(), request.uri(), request.headers())?;
+    if let (&Method::POST, "/purge", Some(token)) = (request.method(), request.uri().path(), &house.config.admin_token)
+    {
+        return purge(house, token, request).await;
+    }
     if request.method() != Method::GET {
         return Err(Error::new(Kind::MethodNotAllowed, "the method is not GET"));
     }
@@ -82,4 +88,47 @@ fn metrics(house: &House) -> Result<Response<Full<Bytes>>, Error> {
     let mut response = reply::json(StatusCode::OK, text.into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(METRICS_TYPE));
     Ok(response)
+}
+
+/// `POST /purge` with `{"all": true}`, `{"client_id": …}` or `{"issuer": …, "subject": …}`: drops what is held for them.
+async fn purge(house: &House, own: &SecretString, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Error> {
+    let brought = sha256(bearer(request.headers())?.expose_secret().as_bytes());
+    // Digests are compared, and in constant time: how much of a wrong token is right cannot be measured.
+    if verify_slices_are_equal(&brought, &sha256(own.expose_secret().as_bytes())).is_err() {
+        return Err(Error::new(Kind::Unauthorized, "the token is not that of admin.token_file"));
+    }
+    let body = Limited::new(request.into_body(), PURGE_BYTES).collect().await;
+    let body = body.map_err(|_| Error::new(Kind::RequestTooLarge, "the body of a purge is larger than 8 KiB"))?;
+    let typed: Purge = serde_json::from_slice(&body.to_bytes()).map_err(|_| not_a_purge())?;
+    let purged = house.broker.purge(typed.selector().ok_or_else(not_a_purge)?).await?;
+    warn!(purged, "purged, as the admin token's bearer asked");
+    Ok(reply::json(StatusCode::OK, json!({ "purged": purged }).to_string().into()))
+}
+
+/// Longest body of a purge.
+const PURGE_BYTES: usize = 8 * 1024;
+
+/// What a purge may say: one of the three, and nothing else.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Purge {
+    all: Option<bool>,
+    client_id: Option<String>,
+    issuer: Option<String>,
+    subject: Option<String>,
+}
+
+impl Purge {
+    fn selector(self) -> Option<Selector> {
+        match (self.all, self.client_id, self.issuer, self.subject) {
+            (Some(true), None, None, None) => Some(Selector::All),
+            (None, Some(client_id), None, None) => Some(Selector::Client(client_id)),
+            (None, None, Some(issuer), Some(subject)) => Some(Selector::Subject { issuer, subject }),
+            _ => None,
+        }
+    }
+}
+
+fn not_a_purge() -> Error {
+    Error::new(Kind::InvalidRequest, "a purge is {\"all\":true}, {\"client_id\":…} or {\"issuer\":…,\"subject\":…}")
 }

@@ -62,7 +62,9 @@ pub(super) fn door(
     move |stream, phase| {
         let (house, guard) = (Arc::clone(&house), Arc::clone(&guard));
         Box::pin(async move {
-            serve_http1(stream, limits, phase, |request| answer(&house, &guard, request)).await;
+            // One who is gone already is not served.
+            let Ok(peer) = stream.peer_addr() else { return };
+            serve_http1(stream, limits, phase, |request| answer(&house, &guard, peer, request)).await;
         })
     }
 }
@@ -71,14 +73,16 @@ pub(super) fn door(
 pub(super) type ServeFuture = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Answers one request; a panic on the way is counted and told as our bug.
-async fn answer(house: &House, guard: &Guard, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(house: &House, guard: &Guard, peer: SocketAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let started = house.clock.now().boot;
-    let asked = AssertUnwindSafe(credentials(house, guard, &request)).catch_unwind().await;
-    let asked = asked.unwrap_or_else(|_panic| {
+    let mut asked = None;
+    let done = AssertUnwindSafe(credentials(house, guard, &request, &mut asked)).catch_unwind().await;
+    let done = done.unwrap_or_else(|_panic| {
         house.metrics.panics.inc();
         Err(Error::new(Kind::Internal, "a request's handler panicked: this is a bug"))
     });
-    let (response, outcome) = match asked {
+    house.audited(Listener::Http, peer, asked.as_ref(), &done);
+    let (response, outcome) = match done {
         Ok(grant) => (granted(&grant.credentials), if grant.near_expiry { Outcome::NearExpiry } else { Outcome::Ok }),
         Err(error) => {
             house.reporter.tell(Listener::Http, &error);
@@ -89,8 +93,14 @@ async fn answer(house: &House, guard: &Guard, request: Request<Incoming>) -> Res
     response
 }
 
-/// The order of judgement: guard, method, body, path, token, and then what the broker says.
-async fn credentials(house: &House, guard: &Guard, request: &Request<Incoming>) -> Result<Grant, Error> {
+/// The order of judgement: guard, method, body, path, token, and then what the broker says. What was asked for is left
+/// in `asked`.
+async fn credentials(
+    house: &House,
+    guard: &Guard,
+    request: &Request<Incoming>,
+    asked: &mut Option<Ask>,
+) -> Result<Grant, Error> {
     let headers = request.headers();
     guard.check(request.version(), request.uri(), headers)?;
     if request.method() != Method::GET {
@@ -99,7 +109,7 @@ async fn credentials(house: &House, guard: &Guard, request: &Request<Incoming>) 
     if has_body(headers) {
         return Err(Error::new(Kind::RequestTooLarge, "a GET with a body"));
     }
-    let ask = ask(request.uri().path())?;
+    let place = Place::of(request.uri().path())?;
     if request.uri().query().is_some() {
         let cause = "a query is not read: put the role into the path, since some SDKs drop the query";
         return Err(Error::new(Kind::InvalidRequest, cause));
@@ -109,7 +119,26 @@ async fn credentials(house: &House, guard: &Guard, request: &Request<Incoming>) 
     }
     let token = bearer(headers)?;
     let visit = Visit { holder: true, hold: house.config.cold_hold, hold_failures: true };
-    house.broker.credentials(&token, &ask, visit).await
+    match place {
+        Place::Credentials(ask) => house.broker.credentials(&token, asked.insert(ask), visit).await,
+        Place::Session(id) => house.broker.session_credentials(&id, &token, visit).await,
+    }
+}
+
+/// What a path names.
+enum Place {
+    Credentials(Ask),
+    Session(String),
+}
+
+impl Place {
+    fn of(path: &str) -> Result<Self, Error> {
+        match path.strip_prefix("/v1/sessions/") {
+            Some(id) if is_name(id) => Ok(Self::Session(id.to_owned())),
+            Some(_) => Err(Error::new(Kind::NotFound, "the path names no session")),
+            None => ask(path).map(Self::Credentials),
+        }
+    }
 }
 
 /// `/v1/credentials`, `/v1/credentials/{profile}` or `/v1/credentials/{profile}/{role}`, matched byte by byte: what

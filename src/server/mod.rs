@@ -13,10 +13,11 @@ pub mod proto;
 mod reply;
 mod report;
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -25,9 +26,12 @@ use tokio::sync::{Semaphore, watch};
 use tonic_health::server::HealthReporter;
 use tracing::{debug, info};
 
-use crate::broker::Broker;
-use crate::clock::Clock;
+use crate::audit::{Audit, Line};
+use crate::broker::{Broker, Grant};
+use crate::clock::{Clock, rfc3339};
+use crate::error::Error;
 use crate::metrics::{Listener, Metrics, Outcome};
+use crate::model::{Ask, Caller};
 
 pub use accept::{Connections, serve_http1};
 
@@ -93,6 +97,9 @@ pub struct House {
     config: Config,
     health: HealthReporter,
     reporter: Reporter,
+    audit: Audit,
+    http: SocketAddr,
+    request_ids: AtomicU64,
     ready_once: AtomicBool,
 }
 
@@ -141,6 +148,7 @@ impl Doors {
         self,
         broker: Arc<Broker>,
         metrics: Arc<Metrics>,
+        audit: Audit,
         clock: Clock,
         phase: watch::Receiver<Phase>,
     ) -> io::Result<()> {
@@ -153,6 +161,9 @@ impl Doors {
             reporter: Reporter::new(clock.clone()),
             clock,
             phase: phase.clone(),
+            audit,
+            http,
+            request_ids: AtomicU64::new(0),
             config,
             health: HealthReporter::new(),
             ready_once: AtomicBool::new(false),
@@ -166,6 +177,7 @@ impl Doors {
             connections(&shared).serve(grpc_listener, grpc::door(&house, grpc)),
             connections(&own).serve(admin_listener, admin::door(&house, admin)),
             grpc::watch_health(&house),
+            until_stopping(&house, house.broker.sweep_sessions()),
         );
         Ok(())
     }
@@ -183,6 +195,16 @@ impl House {
         debug!(listener = listener.as_str(), outcome = outcome.as_str(), took_us = took.as_micros(), "answered");
     }
 
+    /// Writes a decision on credentials into the audit log.
+    fn audited(&self, listener: Listener, peer: SocketAddr, ask: Option<&Ask>, done: &Result<Grant, Error>) {
+        self.audit.tell(|| {
+            let time = rfc3339(self.clock.now().wall);
+            let request_id = self.request_ids.fetch_add(1, Ordering::Relaxed);
+            let profile = ask.map(|ask| ask.profile.clone());
+            audit_line(Line::empty(time, listener.as_str(), peer.to_string(), profile, request_id), done)
+        });
+    }
+
     /// What readiness waits for; empty when ready. Once ready, only an end makes unready: that AWS cannot be reached
     /// is no reason to take the broker away from those whose credentials it holds.
     fn waiting_for(&self) -> Vec<String> {
@@ -194,6 +216,15 @@ impl House {
             info!("ready");
         }
         waiting
+    }
+}
+
+/// Does `work` until everything is to stop.
+async fn until_stopping(house: &House, work: impl Future<Output = ()>) {
+    let mut phase = house.phase.clone();
+    tokio::select! {
+        () = work => {}
+        () = stopping(&mut phase) => {}
     }
 }
 
@@ -210,4 +241,40 @@ async fn bind(listener: Listener, address: SocketAddr) -> Result<TcpListener, Bi
         Ok(socket)
     };
     bound.await.map_err(|source| BindError { listener: listener.as_str(), address, source })
+}
+
+/// `line` with what was decided.
+fn audit_line(line: Line, done: &Result<Grant, Error>) -> Line {
+    let about = |line: Line, caller: &Caller| Line {
+        issuer: Some(Arc::clone(&caller.issuer)),
+        client_id: Some(Arc::clone(&caller.client_id)),
+        subject: Some(Arc::clone(&caller.subject)),
+        ..line
+    };
+    match done {
+        Ok(grant) => {
+            let (held, decision) = (&grant.credentials, grant.decision);
+            let line = Line {
+                decision: "issued",
+                flow: Some(decision.flow.as_str()),
+                role_arn: held.role_arn.as_ref().map(ToString::to_string),
+                reason: decision.reason.to_string(),
+                access_key_id: Some(held.access_key_id.clone()),
+                expiration: Some(rfc3339(held.expires.wall())),
+                source: Some(if decision.hit { "hit" } else { "exchange" }),
+                ..line
+            };
+            about(line, &grant.caller)
+        }
+        Err(error) => {
+            let refused = !error.kind().passes_by_itself() && error.kind() != crate::error::Kind::Internal;
+            let line = Line {
+                decision: if refused { "denied" } else { "error" },
+                reason: error.cause().to_owned(),
+                aws_request_id: error.aws_request_id().map(ToOwned::to_owned),
+                ..line
+            };
+            error.caller().map_or_else(|| line.clone(), |caller| about(line.clone(), caller))
+        }
+    }
 }

@@ -15,4 +15,8 @@ mod generated {
 
 pub use generated::credential_broker_client::CredentialBrokerClient;
 pub use generated::credential_broker_server::{CredentialBroker, CredentialBrokerServer};
-pub use generated::{Credentials, GetCredentialsRequest, GetCredentialsResponse};
+pub use generated::{
+    CloseSessionRequest, CloseSessionResponse, Credentials, ExplainRoleRequest, ExplainRoleResponse,
+    GetCredentialsRequest, GetCredentialsResponse, OpenSessionRequest, OpenSessionResponse, UpdateSessionRequest,
+    UpdateSessionResponse, WatchCredentialsRequest, WatchCredentialsResponse,
+};

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use crate::clock::Clock;
+use crate::error::chain;
 use crate::metrics::{Metrics, Operation};
 use crate::model::{Credentials, IdentityId, RoleArn};
 use crate::upstream::calls::Calls;
@@ -22,6 +23,18 @@ impl Aws {
     pub async fn new(config: &Config, clock: Clock, metrics: Arc<Metrics>) -> Self {
         let clients = Clients::new(config).await;
         Self { calls: Calls { clients, clock, metrics }, identities: Identities::new() }
+    }
+
+    /// Whether the broker's own identity is a role, so that assuming another one is role chaining, which AWS limits to
+    /// an hour (AssumeRole, "DurationSeconds").
+    ///
+    /// # Errors
+    /// With what went wrong, when STS does not tell.
+    pub async fn chains_roles(&self) -> Result<bool, String> {
+        let Some(sts) = self.calls.clients.sts.values().next() else { return Ok(false) };
+        let answer = sts.get_caller_identity().send().await;
+        let answer = answer.map_err(|error| chain(&error))?;
+        Ok(answer.arn().is_some_and(|arn| arn.contains(":assumed-role/")))
     }
 
     async fn flow(&self, order: &Order) -> Result<Credentials, Failure> {

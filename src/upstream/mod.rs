@@ -134,6 +134,17 @@ pub enum Class {
 const TERMINAL: &[&str] =
     &["AccessDenied", "AccessDeniedException", "NotAuthorizedException", "ResourceNotFoundException"];
 
+impl Flow {
+    /// As the configuration spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enhanced => "enhanced",
+            Self::Basic => "basic",
+            Self::AssumeRole => "assume-role",
+        }
+    }
+}
+
 impl Target {
     /// The region of the identity pool: what stands before the colon.
     pub fn pool_region(&self) -> &str {

@@ -163,7 +163,11 @@ def permissions():
     return {
         "admin": policy(allow("s3:*", [bucket, objects]), allow("sts:*", "*")),
         "editor": policy(
-            allow("s3:GetObject", objects), allow("s3:ListBucket", bucket), allow("sts:GetCallerIdentity", "*")
+            allow("s3:GetObject", objects),
+            allow("s3:ListBucket", bucket),
+            allow("sts:GetCallerIdentity", "*"),
+            # Only a session that carries this tag may write: proof that a tag arrived.
+            {**allow("s3:PutObject", objects), "Condition": {"StringEquals": {"aws:PrincipalTag/tenant": "t1"}}},
         ),
     }
 

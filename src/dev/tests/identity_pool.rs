@@ -5,25 +5,6 @@ use super::*;
 const GET_ID: &str = "AWSCognitoIdentityService.GetId";
 const GET_CREDENTIALS: &str = "AWSCognitoIdentityService.GetCredentialsForIdentity";
 
-fn token(user: &str) -> String {
-    DENY.id_token(user, at(NOW)).expect("a token")
-}
-
-/// A token of alice with some claims replaced; `null` removes one.
-fn altered(changes: Value) -> String {
-    let mut claims = DENY.id_claims("alice", at(NOW)).expect("claims");
-    let map = claims.as_object_mut().expect("an object");
-    for (name, value) in changes.as_object().expect("an object") {
-        map.insert(name.clone(), value.clone());
-    }
-    map.retain(|_, value| !value.is_null());
-    DENY.sign(&claims).expect("a token")
-}
-
-fn not_authorized(message: &str) -> (u16, String, String) {
-    (400, "NotAuthorizedException".to_owned(), message.to_owned())
-}
-
 #[test]
 fn bad_logins_are_refused_with_cognitos_texts() {
     let alice = token("alice");

@@ -12,10 +12,16 @@ use serde_json::json;
 
 use super::*;
 
+mod assume_role;
+mod basic_flow;
+mod guests;
 mod identity_pool;
+mod refresh;
 mod sigv4;
 mod sts;
+mod tags;
 mod user_pool;
+mod web_identity;
 
 /// Shared, because keys take their time.
 static DENY: LazyLock<Emulator> = LazyLock::new(|| Emulator::new(AmbiguousRoleResolution::Deny).expect("keys"));
@@ -53,10 +59,40 @@ fn refused(emulator: &Emulator, target: &str, body: &Value) -> (u16, String, Str
 }
 
 fn get_id(emulator: &Emulator, token: &str) -> String {
-    let body = json!({"IdentityPoolId": IDENTITY_POOL_ID, "Logins": {PROVIDER: token}});
+    get_id_in(emulator, IDENTITY_POOL_ID, json!({PROVIDER: token}))
+}
+
+fn get_id_in(emulator: &Emulator, pool: &str, logins: Value) -> String {
+    let body = json!({"IdentityPoolId": pool, "Logins": logins});
     let (status, reply) = call(emulator, &format!("{IDENTITY}.GetId"), &body);
     assert_eq!(status, StatusCode::OK, "{reply}");
     reply["IdentityId"].as_str().expect("an identity").to_owned()
+}
+
+fn token(user: &str) -> String {
+    DENY.id_token(user, at(NOW)).expect("a token")
+}
+
+/// A token of alice with some claims replaced; `null` removes one.
+fn altered(changes: Value) -> String {
+    let mut claims = DENY.id_claims("alice", at(NOW)).expect("claims");
+    let map = claims.as_object_mut().expect("an object");
+    for (name, value) in changes.as_object().expect("an object") {
+        map.insert(name.clone(), value.clone());
+    }
+    map.retain(|_, value| !value.is_null());
+    DENY.sign(&claims).expect("a token")
+}
+
+fn not_authorized(message: &str) -> (u16, String, String) {
+    (400, "NotAuthorizedException".to_owned(), message.to_owned())
+}
+
+/// A document of DENY.
+fn get(path: &str) -> (StatusCode, Value) {
+    let request = Request::get(path).header("host", "127.0.0.1:2873").body(Bytes::new()).expect("request");
+    let (status, body) = text(DENY.answer(request, at(NOW)));
+    (status, serde_json::from_str(&body).expect("JSON"))
 }
 
 /// Both calls of the enhanced flow; the credentials as JSON.
@@ -144,6 +180,40 @@ fn refusal(request: Request<Bytes>) -> (u16, String, String) {
     (status, element(&body, "Code").to_owned(), element(&body, "Message").to_owned())
 }
 
+/// The credentials in a reply of STS.
+fn assumed(body: &str) -> Credentials {
+    let member = |name| element(body, name).to_owned();
+    let token = Some(member("SessionToken"));
+    Credentials::new(member("AccessKeyId"), member("SecretAccessKey"), token, None, "test")
+}
+
+/// What DENY says of a session.
+fn described(credentials: &Credentials) -> Value {
+    DENY.describe_session(credentials.session_token().expect("a token")).expect("a session")
+}
+
+fn form(pairs: &[(&str, &str)]) -> String {
+    url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
+}
+
+/// A form that nobody has signed.
+fn unsigned(form: String) -> Request<Bytes> {
+    Request::post("/").body(Bytes::from(form)).expect("request")
+}
+
+/// AssumeRole as `signer`, with parameters besides its session name.
+fn assume(signer: &Credentials, role: &str, pairs: &[(&str, &str)]) -> Request<Bytes> {
+    let fixed = [("Action", "AssumeRole"), ("Version", "2011-06-15"), ("RoleArn", role), ("RoleSessionName", "test")];
+    signed(&form(&[&fixed, pairs].concat()), signer, NOW)
+}
+
+/// The API's own role, as a container has it.
+fn api() -> Credentials {
+    let (_, reply) = get(API_ROLE_PATH);
+    let member = |name: &str| reply[name].as_str().expect("text").to_owned();
+    Credentials::new(member("AccessKeyId"), member("SecretAccessKey"), Some(member("Token")), None, "test")
+}
+
 fn broker() -> Credentials {
     Credentials::new(BROKER_ACCESS_KEY_ID, BROKER_SECRET_ACCESS_KEY, None, None, "test")
 }
@@ -153,12 +223,12 @@ fn an_emulator_serves_many_threads_and_prints_no_secret() {
     fn shared<T: Send + Sync>(_: &T) {}
     shared(&*DENY);
     let printed = format!("{:?}", *DENY);
-    assert!(printed.contains("kid") && printed.len() < 400, "{printed}");
+    assert!(printed.contains("kid") && printed.len() < 500, "{printed}");
 }
 
 #[test]
 fn unknown_operations_are_refused_as_by_aws() {
-    for target in [format!("{IDENTITY}.GetOpenIdToken"), format!("{USERS}.SignUp"), "x".to_owned()] {
+    for target in [format!("{IDENTITY}.DescribeIdentityPool"), format!("{USERS}.SignUp"), "x".to_owned()] {
         let refusal = refused(&DENY, &target, &json!({}));
         assert_eq!(refusal, (400, "UnknownOperationException".to_owned(), String::new()));
     }

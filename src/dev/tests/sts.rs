@@ -1,23 +1,20 @@
-//! AssumeRole, and what STS does not do.
+//! AssumeRole by its parameters, and what STS does not do.
 
 use super::*;
 
-fn assume(parameters: &str) -> String {
+fn ask_for(parameters: &str) -> String {
     format!("Action=AssumeRole&Version=2011-06-15&{parameters}")
 }
 
 #[test]
 fn an_assumed_role_has_credentials_of_its_own() {
-    let form = assume(&format!("RoleArn={ADMIN_ROLE_ARN}&RoleSessionName=alice@x&DurationSeconds=900"));
+    let form = ask_for(&format!("RoleArn={ADMIN_ROLE_ARN}&RoleSessionName=alice@x&DurationSeconds=900"));
     let (status, body) = answer(signed(&form, &broker(), NOW));
     assert_eq!(status, 200, "{body}");
     let arn = "arn:aws:sts::111122223333:assumed-role/rbac-users-admin-role/alice@x";
     assert_eq!(element(&body, "Arn"), arn);
     assert_eq!(element(&body, "Expiration"), wire::iso_date(NOW + 900));
-    let token = Some(element(&body, "SessionToken").to_owned());
-    let (key, secret) = (element(&body, "AccessKeyId"), element(&body, "SecretAccessKey"));
-    let assumed = Credentials::new(key, secret, token, None, "test");
-    assert_eq!(element(&answer(signed(WHO_AM_I, &assumed, NOW)).1, "Arn"), arn);
+    assert_eq!(element(&answer(signed(WHO_AM_I, &assumed(&body), NOW)).1, "Arn"), arn);
 }
 
 #[test]
@@ -26,7 +23,7 @@ fn roles_trust_the_broker_and_their_betters_alone() {
         let message = format!("User: {user} is not authorized to perform: sts:AssumeRole on resource: {role}");
         (403, "AccessDenied".to_owned(), message)
     };
-    let ask = |role: &str| assume(&format!("RoleArn={role}&RoleSessionName=test"));
+    let ask = |role: &str| ask_for(&format!("RoleArn={role}&RoleSessionName=test"));
     let unknown = "arn:aws:iam::111122223333:role/other";
     assert_eq!(refusal(signed(&ask(unknown), &broker(), NOW)), denied(BROKER_ARN, unknown));
     let bob = session(&DENY, "bob");
@@ -73,7 +70,7 @@ fn assume_role_checks_its_parameters() {
         ),
     ] {
         let expected = (400, code.to_owned(), message);
-        assert_eq!(refusal(signed(&assume(&parameters), &broker(), NOW)), expected);
+        assert_eq!(refusal(signed(&ask_for(&parameters), &broker(), NOW)), expected);
     }
 }
 
@@ -81,7 +78,7 @@ fn assume_role_checks_its_parameters() {
 fn role_chaining_is_bound_to_an_hour() {
     let form = |seconds: u64| {
         let ask = format!("RoleArn={EDITOR_ROLE_ARN}&RoleSessionName=test&DurationSeconds={seconds}");
-        assume(&ask)
+        ask_for(&ask)
     };
     let message = "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.";
     let expected = (400, "ValidationError".to_owned(), message.to_owned());

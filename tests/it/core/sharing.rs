@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use cupbearer::broker::Limits;
-use cupbearer::dev::{ADMIN_ROLE_ARN, EDITOR_ROLE_ARN};
+use cupbearer::broker::{Limits, Selector};
+use cupbearer::dev::{ADMIN_ROLE_ARN, EDITOR_ROLE_ARN, ISSUER};
 use cupbearer::error::Kind;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -122,4 +122,33 @@ async fn one_user_cannot_fill_the_cache() {
     let asked = ROLES.map(|role| world.ask(&bob, role, CALL));
     let kinds = futures::future::join_all(asked).await.into_iter().map(|done| done.err().map(|error| error.kind()));
     assert_eq!(kinds.collect::<Vec<_>>(), [None, None, Some(Kind::TooManyRequests)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_purge_drops_and_nothing_in_flight_puts_it_back() {
+    let world = World::new(LIMITS).await;
+    let (alice, bob) = (world.token("alice", 3_600), world.token("bob", 3_600));
+    world.ask(&alice, None, SDK).await.unwrap();
+    world.ask(&bob, None, SDK).await.unwrap();
+    let subject = || Selector::Subject { issuer: ISSUER.to_owned(), subject: "alice".to_owned() };
+    assert_eq!(world.broker.purge(subject()).await.unwrap(), 1);
+    assert_eq!(world.metrics.entries.get(), 1, "bob's is left alone");
+    assert_eq!(world.broker.purge(Selector::Client("another".to_owned())).await.unwrap(), 0);
+
+    *world.script.delay.lock().unwrap() = Duration::from_millis(400);
+    let asking = world.ask(&alice, None, SDK);
+    let purging = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        world.broker.purge(subject()).await.unwrap()
+    };
+    let (asked, purged) = tokio::join!(asking, purging);
+    assert_eq!(purged, 1);
+    let calls = world.script.calls();
+    assert_eq!(calls, 4, "the exchange that the purge overtook is void, and one who waits gets another");
+    assert!(asked.unwrap().credentials.access_key_id.ends_with("|4"));
+
+    assert_eq!(world.broker.purge(Selector::All).await.unwrap(), 2);
+    assert_eq!(world.metrics.entries.get(), 0);
+    world.ask(&bob, None, SDK).await.unwrap();
+    assert_eq!(world.script.calls(), 5);
 }

@@ -127,7 +127,7 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
 async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, ()> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| ())?.to_bytes();
-    let operation = operation(&head);
+    let operation = operation(&head, &body);
     *shared.calls.lock().unwrap().entry(operation.clone()).or_default() += 1;
     if let Ok(json) = serde_json::from_slice(&body) {
         shared.bodies.lock().unwrap().push((operation.clone(), json));
@@ -147,7 +147,11 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<
     Ok(bend(answer, fault.as_ref()).map(Full::new))
 }
 
-fn operation(head: &http::request::Parts) -> String {
+fn operation(head: &http::request::Parts, body: &[u8]) -> String {
+    let form = url::form_urlencoded::parse(body).find(|(name, _)| name == "Action");
+    if let Some((_, action)) = form {
+        return action.into_owned();
+    }
     match head.headers.get("x-amz-target").and_then(|target| target.to_str().ok()) {
         Some(target) => target.rsplit('.').next().unwrap_or(target).to_owned(),
         None if head.uri.path().ends_with("/jwks.json") => "jwks".to_owned(),

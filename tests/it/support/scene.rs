@@ -24,7 +24,7 @@ pub struct Scene {
     pub http: SocketAddr,
     pub grpc: SocketAddr,
     pub admin: SocketAddr,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Scene {
@@ -40,12 +40,17 @@ impl Scene {
         let daemon = Daemon::serve(dir.path(), &text).await;
         let (http, grpc) = (daemon.address("http").await, daemon.address("grpc").await);
         let admin = daemon.address("admin").await;
-        Self { proxy, daemon, http, grpc, admin, _dir: dir }
+        Self { proxy, daemon, http, grpc, admin, dir }
     }
 
     /// `GET path` at the HTTP door, as the bearer of `token`.
     pub async fn ask(&self, path: &str, token: &str) -> Reply {
         http::credentials(self.http, path, token).await
+    }
+
+    /// A file of the daemon's own directory.
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join(name)
     }
 
     /// The value of one series on `/metrics`; 0 when it is not there.

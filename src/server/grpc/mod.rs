@@ -1,12 +1,14 @@
 //! The gRPC door: `cupbearer.v1.CredentialBroker` and `grpc.health.v1`, over HTTP/2 and nothing else.
 
+mod service;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures::FutureExt;
 use http::{HeaderMap, Request as HttpRequest, Response as HttpResponse};
@@ -14,29 +16,25 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use secrecy::ExposeSecret;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::service::Routes;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Status};
 use tonic_health::ServingStatus;
-use tonic_types::{ErrorDetails, StatusExt};
 use tower_service::Service;
 use tracing::debug;
 
-use crate::broker::{Grant, Visit};
 use crate::error::{Error, Kind};
-use crate::metrics::{Listener, Outcome};
-use crate::model::Ask;
+use crate::metrics::Listener;
 use crate::server::accept::FIRST_BYTE_TIMEOUT;
 use crate::server::guard::Guard;
-use crate::server::http::{ServeFuture, bearer};
-use crate::server::proto::{
-    CredentialBroker, CredentialBrokerServer, Credentials, GetCredentialsRequest, GetCredentialsResponse,
-};
+use crate::server::http::ServeFuture;
+use crate::server::proto::CredentialBrokerServer;
 use crate::server::{House, Limits, MAX_HEADERS, Phase, reply, stopping};
+
+use service::Grpc;
 
 /// Most requests at once on one connection.
 const STREAMS: u32 = 64;
@@ -59,9 +57,6 @@ const HEALTH_PERIOD: Duration = Duration::from_millis(250);
 /// The service's name, as health checks ask for it.
 const SERVICE: &str = "cupbearer.v1.CredentialBroker";
 
-/// The service.
-struct Grpc(Arc<House>);
-
 /// What each connection of this door is served with.
 pub(super) fn door(
     house: &Arc<House>,
@@ -76,12 +71,18 @@ pub(super) fn door(
     move |stream, phase| {
         let (house, guard, routes) = (Arc::clone(&house), Arc::clone(&guard), routes.clone());
         Box::pin(async move {
+            // One who is gone already is not served.
+            let Ok(peer) = stream.peer_addr() else { return };
             if let Some(stream) = speaks_http2(stream).await {
-                serve(stream, phase, house, guard, routes).await;
+                serve(stream, phase, house, guard, routes, Peer(peer)).await;
             }
         })
     }
 }
+
+/// Who is at the other end, as a request's extension.
+#[derive(Clone, Copy)]
+struct Peer(SocketAddr);
 
 /// Keeps the health service as ready as the house is. At the end it ends those who watch: they would hold their
 /// connections open.
@@ -112,12 +113,14 @@ async fn serve(
     house: Arc<House>,
     guard: Arc<Guard>,
     routes: Routes,
+    peer: Peer,
 ) {
     let limits = house.config.limits;
     let asked = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&asked);
-    let service = service_fn(move |request: HttpRequest<Incoming>| {
+    let service = service_fn(move |mut request: HttpRequest<Incoming>| {
         seen.store(true, Ordering::Relaxed);
+        request.extensions_mut().insert(peer);
         let (house, guard, routes) = (Arc::clone(&house), Arc::clone(&guard), routes.clone());
         async move { Ok::<_, Infallible>(answer(&house, &guard, routes, request).await) }
     });
@@ -171,7 +174,7 @@ async fn answer(
 fn refuse(house: &House, error: &Error) -> HttpResponse<Body> {
     house.reporter.tell(Listener::Grpc, error);
     house.answered(Listener::Grpc, reply::row(error.kind()).outcome, house.clock.now().boot);
-    status(error).into_http()
+    service::status(error).into_http()
 }
 
 /// The failure that tonic found by itself, before our code saw the call; ours carry details, tonic's do not.
@@ -211,128 +214,4 @@ fn builder(limits: Limits) -> http2::Builder<TokioExecutor> {
         .keep_alive_interval(KEEP_ALIVE.0)
         .keep_alive_timeout(KEEP_ALIVE.1);
     builder
-}
-
-#[tonic::async_trait]
-impl CredentialBroker for Grpc {
-    async fn get_credentials(
-        &self,
-        request: Request<GetCredentialsRequest>,
-    ) -> Result<Response<GetCredentialsResponse>, Status> {
-        let house = &self.0;
-        let started = house.clock.now().boot;
-        let asked = credentials(house, request).await;
-        let (answer, outcome) = match asked {
-            Ok(grant) => {
-                let outcome = if grant.near_expiry { Outcome::NearExpiry } else { Outcome::Ok };
-                (Ok(Response::new(granted(&grant))), outcome)
-            }
-            Err(error) => {
-                house.reporter.tell(Listener::Grpc, &error);
-                (Err(status(&error)), reply::row(error.kind()).outcome)
-            }
-        };
-        house.answered(Listener::Grpc, outcome, started);
-        answer
-    }
-}
-
-async fn credentials(house: &House, request: Request<GetCredentialsRequest>) -> Result<Grant, Error> {
-    let (metadata, _, message) = request.into_parts();
-    let headers = metadata.into_headers();
-    if house.phase() == Phase::Stopping {
-        return Err(Error::new(Kind::Draining, "the broker is stopping"));
-    }
-    let token = bearer(&headers)?;
-    let named = |text: String| Some(text).filter(|text| !text.is_empty());
-    let ask = Ask {
-        profile: named(message.profile).unwrap_or_else(|| "default".to_owned()),
-        role: named(message.role),
-        session_policy: named(message.session_policy),
-        policy_arns: message.policy_arns,
-    };
-    let longest = house.config.longest_hold;
-    let hold = timeout(&headers).map_or(longest, |timeout| (timeout - margin(timeout)).min(longest));
-    let visit = Visit { holder: false, hold, hold_failures: false };
-    house.broker.credentials(&token, &ask, visit).await
-}
-
-/// What is kept of a caller's deadline, so that the answer is there before the caller gives up and hears nothing.
-fn margin(timeout: Duration) -> Duration {
-    (timeout / 10).min(Duration::from_millis(50))
-}
-
-/// The caller's `grpc-timeout` (gRPC over HTTP/2, "Requests"): at most eight digits and a unit.
-fn timeout(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get("grpc-timeout")?.to_str().ok()?;
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let count: u64 = digits.parse().ok()?;
-    match unit {
-        "H" => Some(Duration::from_secs(count * 3600)),
-        "M" => Some(Duration::from_secs(count * 60)),
-        "S" => Some(Duration::from_secs(count)),
-        "m" => Some(Duration::from_millis(count)),
-        "u" => Some(Duration::from_micros(count)),
-        "n" => Some(Duration::from_nanos(count)),
-        _ => None,
-    }
-}
-
-fn granted(grant: &Grant) -> GetCredentialsResponse {
-    let held = &grant.credentials;
-    let role = held.role_arn.as_ref();
-    let credentials = Credentials {
-        access_key_id: held.access_key_id.clone(),
-        secret_access_key: held.secret_access_key.expose_secret().to_owned(),
-        session_token: held.session_token.expose_secret().to_owned(),
-        expiration: Some(timestamp(held.expires.wall())),
-        role_arn: role.map(ToString::to_string).unwrap_or_default(),
-        account_id: role.and_then(|role| role.account_id()).unwrap_or_default().to_owned(),
-        identity_id: held.identity_id.as_ref().map(|id| id.0.to_string()).unwrap_or_default(),
-    };
-    GetCredentialsResponse {
-        credentials: Some(credentials),
-        present_token_by: Some(timestamp(grant.present_token_by.wall())),
-    }
-}
-
-fn timestamp(at: SystemTime) -> prost_types::Timestamp {
-    prost_types::Timestamp::from(at)
-}
-
-/// The status for a failure, with google.rpc.ErrorInfo and, where trying again helps, RetryInfo.
-fn status(error: &Error) -> Status {
-    let row = reply::row(error.kind());
-    let mut details = ErrorDetails::with_error_info(row.reason, "cupbearer", []);
-    if error.kind().passes_by_itself() {
-        details.set_retry_info(Some(Duration::from_secs(1)));
-    }
-    Status::with_error_details(row.grpc, row.message, details)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn timeouts_have_one_form() {
-        let parsed = |text: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert("grpc-timeout", text.parse().unwrap());
-            timeout(&headers)
-        };
-        assert_eq!(parsed("1H"), Some(Duration::from_secs(3600)));
-        assert_eq!(parsed("2M"), Some(Duration::from_secs(120)));
-        assert_eq!(parsed("99999999S"), Some(Duration::from_secs(99_999_999)));
-        assert_eq!(parsed("250m"), Some(Duration::from_millis(250)));
-        assert_eq!(parsed("7u"), Some(Duration::from_micros(7)));
-        assert_eq!(parsed("7n"), Some(Duration::from_nanos(7)));
-        for bent in ["", "S", "5", "-5S", "+5S", "123456789S", "5s", "5 S", "1.5S"] {
-            assert_eq!(parsed(bent), None, "{bent}");
-        }
-        assert_eq!(timeout(&HeaderMap::new()), None);
-    }
 }

@@ -1,0 +1,44 @@
+//! What readers tell the refresher. Knows neither of the two.
+
+use tokio::sync::oneshot;
+
+use crate::broker::entries::{Waiter, Wanted};
+use crate::broker::key::Key;
+use crate::clock::Expiry;
+use crate::secret::CupToken;
+
+/// A wish.
+pub(super) enum Wish {
+    /// Credentials that were not there.
+    Miss(Box<Miss>),
+    /// An entry that was thought unused was asked for.
+    Nudge(Key),
+    /// Drop what is held for these, and say how many entries that were.
+    Purge(Selector, oneshot::Sender<usize>),
+}
+
+/// Whose entries are dropped by a purge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selector {
+    /// Everybody's.
+    All,
+    /// Those of one app client's tokens.
+    Client(String),
+    /// One user's.
+    Subject {
+        /// `iss`
+        issuer: String,
+        /// `sub`
+        subject: String,
+    },
+}
+
+/// A caller without credentials.
+pub(super) struct Miss {
+    pub(super) key: Key,
+    pub(super) wanted: Wanted,
+    pub(super) token: CupToken,
+    pub(super) token_expires: Expiry,
+    pub(super) holder: bool,
+    pub(super) waiter: Waiter,
+}

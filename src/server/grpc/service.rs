@@ -1,0 +1,315 @@
+//! The calls of `cupbearer.v1.CredentialBroker`: messages in, a question to the broker, messages out.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures::stream::{Stream, unfold};
+use http::HeaderMap;
+use secrecy::ExposeSecret;
+use tonic::{Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::broker::{Grant, Visit, Watch};
+use crate::error::{Error, Kind};
+use crate::metrics::{Listener, Outcome};
+use crate::model::Ask;
+use crate::secret::CupToken;
+use crate::server::grpc::Peer;
+use crate::server::http::bearer;
+use crate::server::proto::{
+    CloseSessionRequest, CloseSessionResponse, CredentialBroker, Credentials, ExplainRoleRequest, ExplainRoleResponse,
+    GetCredentialsRequest, GetCredentialsResponse, OpenSessionRequest, OpenSessionResponse, UpdateSessionRequest,
+    UpdateSessionResponse, WatchCredentialsRequest, WatchCredentialsResponse,
+};
+use crate::server::{House, Phase, reply};
+
+/// The service.
+pub(super) struct Grpc(pub(super) Arc<House>);
+
+/// Renewals, as they come.
+type Watched = Pin<Box<dyn Stream<Item = Result<WatchCredentialsResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl CredentialBroker for Grpc {
+    type WatchCredentialsStream = Watched;
+
+    async fn get_credentials(
+        &self,
+        request: Request<GetCredentialsRequest>,
+    ) -> Result<Response<GetCredentialsResponse>, Status> {
+        let call = Call::new(&self.0, request);
+        let (house, message) = (call.house, call.message);
+        let ask = ask(message.profile, message.role, message.session_policy, message.policy_arns);
+        let longest = house.config.longest_hold;
+        let hold = timeout(&call.headers).map_or(longest, |timeout| (timeout - margin(timeout)).min(longest));
+        let visit = Visit { holder: false, hold, hold_failures: false };
+        let done = match token(house, &call.headers) {
+            Ok(token) => house.broker.credentials(&token, &ask, visit).await,
+            Err(error) => Err(error),
+        };
+        house.audited(Listener::Grpc, call.peer, Some(&ask), &done);
+        let outcome = done.as_ref().map_or(Outcome::Ok, granted_outcome);
+        let done = done.map(|grant| GetCredentialsResponse {
+            credentials: Some(granted(&grant)),
+            present_token_by: Some(timestamp(grant.present_token_by.wall())),
+        });
+        finish(house, call.started, outcome, done)
+    }
+
+    async fn watch_credentials(&self, request: Request<WatchCredentialsRequest>) -> Result<Response<Watched>, Status> {
+        let call = Call::new(&self.0, request);
+        let (house, message) = (call.house, call.message);
+        let ask = ask(message.profile, message.role, message.session_policy, message.policy_arns);
+        let opened = match token(house, &call.headers) {
+            Ok(token) => Watch::open(&house.broker, token, ask.clone()).await,
+            Err(error) => Err(error),
+        };
+        let (owner, peer) = (Arc::clone(house), call.peer);
+        let opened = opened.map(|watch| renewals(owner, peer, ask, watch));
+        finish(house, call.started, Outcome::Ok, opened)
+    }
+
+    async fn explain_role(
+        &self,
+        request: Request<ExplainRoleRequest>,
+    ) -> Result<Response<ExplainRoleResponse>, Status> {
+        let call = Call::new(&self.0, request);
+        let (house, message) = (call.house, call.message);
+        let ask = ask(message.profile, message.role, String::new(), Vec::new());
+        let done = match token(house, &call.headers) {
+            Ok(token) => house.broker.explain(&token, &ask).await,
+            Err(error) => Err(error),
+        };
+        let done = done.map(|found| ExplainRoleResponse {
+            allowed: found.allowed,
+            role_arn: found.role.map(|role| role.to_string()).unwrap_or_default(),
+            reason: found.reason,
+            considered: found.considered,
+            decided_by: found.decided_by.to_owned(),
+        });
+        finish(house, call.started, Outcome::Ok, done)
+    }
+
+    async fn open_session(
+        &self,
+        request: Request<OpenSessionRequest>,
+    ) -> Result<Response<OpenSessionResponse>, Status> {
+        let call = Call::new(&self.0, request);
+        let (house, message) = (call.house, call.message);
+        let done = if message.refresh_token.is_empty() {
+            let ask = ask(message.profile, message.role, message.session_policy, message.policy_arns);
+            match token(house, &call.headers) {
+                Ok(token) => house.broker.open_session(token, ask).await,
+                Err(error) => Err(error),
+            }
+        } else {
+            Err(no_refresh_tokens())
+        };
+        let done = done.map(|opened| OpenSessionResponse {
+            credentials_uri: format!("http://{}/v1/sessions/{}", house.http, opened.id),
+            session_id: opened.id,
+            authorization_token: opened.authorization.expose_secret().to_owned(),
+            expires_at: Some(timestamp(opened.expires.wall())),
+        });
+        finish(house, call.started, Outcome::Ok, done)
+    }
+
+    async fn update_session(
+        &self,
+        request: Request<UpdateSessionRequest>,
+    ) -> Result<Response<UpdateSessionResponse>, Status> {
+        let call = Call::new(&self.0, request);
+        let (house, message) = (call.house, call.message);
+        let done = match (message.refresh_token.is_empty(), token(house, &call.headers)) {
+            (true, Ok(token)) => house.broker.update_session(token, &message.session_id).await,
+            (true, Err(error)) => Err(error),
+            (false, _) => Err(no_refresh_tokens()),
+        };
+        let done = done.map(|expires| UpdateSessionResponse { expires_at: Some(timestamp(expires.wall())) });
+        finish(house, call.started, Outcome::Ok, done)
+    }
+
+    async fn close_session(
+        &self,
+        request: Request<CloseSessionRequest>,
+    ) -> Result<Response<CloseSessionResponse>, Status> {
+        let call = Call::new(&self.0, request);
+        let (house, message) = (call.house, call.message);
+        let done = match (message.revoke_refresh_token, token(house, &call.headers)) {
+            (false, Ok(token)) => house.broker.close_session(&token, &message.session_id).await,
+            (false, Err(error)) => Err(error),
+            (true, _) => Err(no_refresh_tokens()),
+        };
+        finish(house, call.started, Outcome::Ok, done.map(|()| CloseSessionResponse {}))
+    }
+}
+
+/// One call, taken apart.
+struct Call<'a, M> {
+    house: &'a Arc<House>,
+    headers: HeaderMap,
+    peer: SocketAddr,
+    started: Duration,
+    message: M,
+}
+
+impl<'a, M> Call<'a, M> {
+    fn new(house: &'a Arc<House>, request: Request<M>) -> Self {
+        let started = house.clock.now().boot;
+        let (metadata, extensions, message) = request.into_parts();
+        // Every connection of this door gives its requests a peer.
+        let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let peer = extensions.get::<Peer>().map_or(nobody, |peer| peer.0);
+        Self { house, headers: metadata.into_headers(), peer, started, message }
+    }
+}
+
+fn token(house: &House, headers: &HeaderMap) -> Result<CupToken, Error> {
+    if house.phase() == Phase::Stopping {
+        return Err(Error::new(Kind::Draining, "the broker is stopping"));
+    }
+    bearer(headers)
+}
+
+/// An empty text is a field that was not set.
+fn ask(profile: String, role: String, session_policy: String, policy_arns: Vec<String>) -> Ask {
+    let named = |text: String| Some(text).filter(|text| !text.is_empty());
+    Ask {
+        profile: named(profile).unwrap_or_else(|| "default".to_owned()),
+        role: named(role),
+        session_policy: named(session_policy),
+        policy_arns,
+    }
+}
+
+/// Counts a call, tells of its failure, and gives it its form.
+fn finish<T>(
+    house: &House,
+    started: Duration,
+    outcome: Outcome,
+    done: Result<T, Error>,
+) -> Result<Response<T>, Status> {
+    match done {
+        Ok(answer) => {
+            house.answered(Listener::Grpc, outcome, started);
+            Ok(Response::new(answer))
+        }
+        Err(error) => {
+            house.reporter.tell(Listener::Grpc, &error);
+            house.answered(Listener::Grpc, reply::row(error.kind()).outcome, started);
+            Err(status(&error))
+        }
+    }
+}
+
+/// The stream of a watch: ends with its first failure, and with the house.
+fn renewals(house: Arc<House>, peer: SocketAddr, ask: Ask, watch: Watch) -> Watched {
+    Box::pin(unfold(Some(watch), move |watch| {
+        let (house, ask) = (Arc::clone(&house), ask.clone());
+        async move {
+            let mut watch = watch?;
+            let mut phase = house.phase.clone();
+            let done = tokio::select! {
+                done = watch.next() => done,
+                () = crate::server::stopping(&mut phase) => Err(Error::new(Kind::Draining, "the broker is stopping")),
+            };
+            house.audited(Listener::Grpc, peer, Some(&ask), &done);
+            match done {
+                Ok(grant) => {
+                    let message = WatchCredentialsResponse {
+                        credentials: Some(granted(&grant)),
+                        present_token_by: Some(timestamp(grant.present_token_by.wall())),
+                    };
+                    Some((Ok(message), Some(watch)))
+                }
+                Err(error) => Some((Err(status(&error)), None)),
+            }
+        }
+    }))
+}
+
+fn no_refresh_tokens() -> Error {
+    Error::new(Kind::InvalidRequest, "refresh tokens are not supported yet")
+}
+
+fn granted_outcome(grant: &Grant) -> Outcome {
+    if grant.near_expiry { Outcome::NearExpiry } else { Outcome::Ok }
+}
+
+/// What is kept of a caller's deadline, so that the answer is there before the caller gives up and hears nothing.
+fn margin(timeout: Duration) -> Duration {
+    (timeout / 10).min(Duration::from_millis(50))
+}
+
+/// The caller's `grpc-timeout` (gRPC over HTTP/2, "Requests"): at most eight digits and a unit.
+fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let count: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(count * 3600)),
+        "M" => Some(Duration::from_secs(count * 60)),
+        "S" => Some(Duration::from_secs(count)),
+        "m" => Some(Duration::from_millis(count)),
+        "u" => Some(Duration::from_micros(count)),
+        "n" => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
+}
+
+fn granted(grant: &Grant) -> Credentials {
+    let held = &grant.credentials;
+    let role = held.role_arn.as_ref();
+    Credentials {
+        access_key_id: held.access_key_id.clone(),
+        secret_access_key: held.secret_access_key.expose_secret().to_owned(),
+        session_token: held.session_token.expose_secret().to_owned(),
+        expiration: Some(timestamp(held.expires.wall())),
+        role_arn: role.map(ToString::to_string).unwrap_or_default(),
+        account_id: role.and_then(|role| role.account_id()).unwrap_or_default().to_owned(),
+        identity_id: held.identity_id.as_ref().map(|id| id.0.to_string()).unwrap_or_default(),
+    }
+}
+
+fn timestamp(at: SystemTime) -> prost_types::Timestamp {
+    prost_types::Timestamp::from(at)
+}
+
+/// The status for a failure, with google.rpc.ErrorInfo and, where trying again helps, RetryInfo.
+pub(super) fn status(error: &Error) -> Status {
+    let row = reply::row(error.kind());
+    let mut details = ErrorDetails::with_error_info(row.reason, "cupbearer", []);
+    if error.kind().passes_by_itself() {
+        details.set_retry_info(Some(Duration::from_secs(1)));
+    }
+    Status::with_error_details(row.grpc, row.message, details)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_have_one_form() {
+        let parsed = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", text.parse().unwrap());
+            timeout(&headers)
+        };
+        assert_eq!(parsed("1H"), Some(Duration::from_secs(3600)));
+        assert_eq!(parsed("2M"), Some(Duration::from_secs(120)));
+        assert_eq!(parsed("99999999S"), Some(Duration::from_secs(99_999_999)));
+        assert_eq!(parsed("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(parsed("7u"), Some(Duration::from_micros(7)));
+        assert_eq!(parsed("7n"), Some(Duration::from_nanos(7)));
+        for bent in ["", "S", "5", "-5S", "+5S", "123456789S", "5s", "5 S", "1.5S"] {
+            assert_eq!(parsed(bent), None, "{bent}");
+        }
+        assert_eq!(timeout(&HeaderMap::new()), None);
+    }
+}
