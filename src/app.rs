@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_credential_types::provider::SharedCredentialsProvider;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
@@ -68,11 +69,12 @@ pub enum StartError {
     Metrics(#[from] prometheus::Error),
 }
 
-/// Makes every room and binds every door.
+/// Makes every room and binds every door. `own` is the broker's own identity, where it is not to be looked for in
+/// AWS's default places.
 ///
 /// # Errors
 /// When an address is taken, or the machine lacks what TLS needs.
-pub async fn bind(config: Config) -> Result<Bound, StartError> {
+pub async fn bind(config: Config, own: Option<SharedCredentialsProvider>) -> Result<Bound, StartError> {
     let clock = Clock::system();
     let metrics = Arc::new(Metrics::new(VERSION)?);
     let drain = config.server.drain;
@@ -88,7 +90,7 @@ pub async fn bind(config: Config) -> Result<Bound, StartError> {
     let fetcher: Arc<dyn FetchKeys> =
         Arc::new(HttpsFetcher::new(config.auth.fetches_over_tls()).map_err(StartError::Certificates)?);
     let (verifier, keepers, sweeper) = Verifier::new(config.auth, &fetcher, clock.clone(), Arc::clone(&metrics));
-    let exchange = Arc::new(Aws::new(&config.upstream, clock.clone(), Arc::clone(&metrics)).await);
+    let exchange = Arc::new(Aws::new(&config.upstream, own, clock.clone(), Arc::clone(&metrics)).await);
     if let Some((profile, seconds)) = longest.filter(|(_, seconds)| *seconds > LONGEST_CHAINED_SECONDS) {
         match exchange.chains_roles().await {
             Ok(false) => {}

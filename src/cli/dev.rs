@@ -9,11 +9,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
+use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tracing::{info, warn};
@@ -78,7 +82,8 @@ pub(super) fn run(args: DevArgs) -> Result<(), Failure> {
         replace(&file, &configuration(&endpoint, &ports, args.ambiguous))?;
         write_tokens(&emulator, &dir, &clock)?;
         let config = config::load(&file).map_err(|faults| Failure::Usage(faults.to_string()))?;
-        let bound = app::bind(config).await?;
+        let own = SharedCredentialsProvider::new(ApiRole { emulator: Arc::clone(&emulator), clock: clock.clone() });
+        let bound = app::bind(config, Some(own)).await?;
         let [http, grpc, admin] = bound.addresses()?.map(|address| address.port());
         // Whoever reads the file finds the ports that were taken, not 0.
         replace(&file, &configuration(&endpoint, &[http, grpc, admin, 0], args.ambiguous))?;
@@ -104,6 +109,30 @@ fn alone_in(dir: &Path) -> Result<File, Failure> {
         }
     }
 }
+
+/// Who the broker is before the emulator: the role of an API, which may assume its users' roles.
+#[derive(Debug)]
+struct ApiRole {
+    emulator: Arc<Emulator>,
+    clock: Clock,
+}
+
+impl ProvideCredentials for ApiRole {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        let now = self.clock.now().wall;
+        let made = self.emulator.api_role_credentials(now).map_err(CredentialsError::provider_error);
+        future::ProvideCredentials::ready(made.map(|(id, secret, token)| {
+            let (secret, token) = (secret.expose_secret().to_owned(), token.expose_secret().to_owned());
+            Credentials::new(id, secret, Some(token), Some(now + API_ROLE_LIFE), "cupbearer-dev")
+        }))
+    }
+}
+
+/// How long the broker uses one set of its own credentials; the emulator's live for six hours.
+const API_ROLE_LIFE: Duration = Duration::from_secs(3600);
 
 /// The directory for the tokens, which only its owner may read. One that somebody else made, or may look into, is
 /// refused: its name is easy to guess.
@@ -175,7 +204,32 @@ mapping = "token"
 ambiguous_role_resolution = "{ambiguous}"
 authenticated_role = "{editor}"
 aliases = {{ admin = "{admin_role}", editor = "{editor}" }}
+
+# A second identity pool, with the classic flow on and no role mapping: AWS excludes both on one.
+[profiles.basic]
+flow = "basic"
+identity_pool_id = "{basic_pool}"
+
+[profiles.basic.roles]
+mapping = "token"
+ambiguous_role_resolution = "{ambiguous}"
+authenticated_role = "{editor}"
+aliases = {{ admin = "{admin_role}", editor = "{editor}" }}
+
+# The API's own role assumes the user's role. `cupbearer serve` finds that role with
+# AWS_CONTAINER_CREDENTIALS_FULL_URI={endpoint}{api_role_path}
+[profiles.assume-role]
+flow = "assume-role"
+session_name = "{{{{cognito:username}}}}"
+
+[profiles.assume-role.roles]
+mapping = "token"
+ambiguous_role_resolution = "{ambiguous}"
+authenticated_role = "{editor}"
+aliases = {{ admin = "{admin_role}", editor = "{editor}" }}
 "#,
+        basic_pool = dev::BASIC_IDENTITY_POOL_ID,
+        api_role_path = dev::API_ROLE_PATH,
         region = dev::REGION,
         pool = dev::USER_POOL_ID,
         client = dev::CLIENT_ID,
@@ -264,6 +318,10 @@ curl -s -H "Authorization: $(cat '{dir}/alice.jwt')" http://{http}/v1/credential
 # The same, by name of a role that her token holds:
 curl -s -H "Authorization: $(cat '{dir}/alice.jwt')" http://{http}/v1/credentials/default/editor
 
+# The other flows: the classic one, and the API's own role that assumes the user's:
+curl -s -H "Authorization: $(cat '{dir}/alice.jwt')" http://{http}/v1/credentials/basic
+curl -s -H "Authorization: $(cat '{dir}/alice.jwt')" http://{http}/v1/credentials/assume-role
+
 # A stock AWS SDK or CLI, with no code at all:
 unset AWS_PROFILE AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_CONTAINER_AUTHORIZATION_TOKEN
 unset AWS_CONTAINER_CREDENTIALS_RELATIVE_URI AWS_WEB_IDENTITY_TOKEN_FILE
@@ -275,6 +333,9 @@ aws sts get-caller-identity --endpoint-url {endpoint}
 # gRPC, from the root of the repository:
 grpcurl -plaintext -import-path proto -proto cupbearer/v1/broker.proto \
   -H "authorization: Bearer $(cat '{dir}/alice.jwt')" {grpc} cupbearer.v1.CredentialBroker/GetCredentials
+
+# Why a role:
+cupbearer explain --config '{dir}/cupbearer.toml' < '{dir}/bob.jwt'
 
 # What it is doing:
 curl -s http://{admin}/readyz

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tracing::warn;
 
 use crate::app;
 use crate::cli::Failure;
@@ -13,8 +14,11 @@ use crate::config;
 pub(super) fn run(file: Option<PathBuf>) -> Result<(), Failure> {
     let path = config::config_path(file).map_err(|fault| Failure::Usage(fault.to_string()))?;
     let config = config::load(&path).map_err(|faults| Failure::Usage(faults.to_string()))?;
+    for warning in config.warnings() {
+        warn!("{warning}");
+    }
     on_runtime(async {
-        let bound = app::bind(config).await?;
+        let bound = app::bind(config, None).await?;
         bound.run(signals()?).await?;
         Ok(())
     })

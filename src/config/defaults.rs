@@ -3,11 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
-use crate::broker::SessionLimits;
-use crate::config::profiles::{Flow, Resolution};
-use crate::roles::Mapping;
+use crate::config::roles::{Kind, Resolution};
+use crate::upstream::Flow;
 
 pub(super) const DEFAULT_HTTP: SocketAddr = local(2870);
 pub(super) const DEFAULT_GRPC: SocketAddr = local(2871);
@@ -22,11 +20,10 @@ pub(super) const DEFAULT_ISSUER_DOMAIN: &str = "amazonaws.com";
 pub(super) const DEFAULT_JWKS_PATH: &str = "/.well-known/jwks.json";
 
 pub(super) const DEFAULT_FLOW: Flow = Flow::Enhanced;
-pub(super) const DEFAULT_SESSIONS: SessionLimits =
-    SessionLimits { all: 10_000, per_subject: 32, idle: Duration::from_secs(3600) };
-pub(super) const DEFAULT_DURATION: Duration = Duration::from_secs(3600);
+/// Also what the enhanced flow has, whatever one may want.
+pub(super) const DEFAULT_DURATION_SECONDS: u64 = 3600;
 pub(super) const DEFAULT_SESSION_NAME: &str = "{{sub}}";
-pub(super) const DEFAULT_MAPPING: Mapping = Mapping::Token;
+pub(super) const DEFAULT_MAPPING: Kind = Kind::Token;
 pub(super) const DEFAULT_AMBIGUOUS: Resolution = Resolution::Deny;
 pub(super) const DEFAULT_PREFERRED_MUST_BE_LISTED: bool = true;
 
@@ -44,6 +41,10 @@ pub(super) const DEFAULT_TOKEN_BYTES: usize = 16_384;
 pub(super) const DEFAULT_HEADER_BYTES: usize = 32_768;
 pub(super) const DEFAULT_CONCURRENCY: usize = 64;
 
+pub(super) const DEFAULT_SESSIONS: usize = 10_000;
+pub(super) const DEFAULT_SESSIONS_PER_SUBJECT: usize = 32;
+pub(super) const DEFAULT_IDLE_SECONDS: u64 = 3600;
+
 pub(super) const DRAIN_SECONDS: RangeInclusive<u64> = 0..=3600;
 /// Twelve hours: no credentials live longer.
 pub(super) const MIN_REMAINING_SECONDS: RangeInclusive<u64> = 0..=43_200;
@@ -59,6 +60,13 @@ pub(super) const TOKEN_BYTES: RangeInclusive<usize> = 256..=524_288;
 /// From the smallest buffer that the HTTP/1 parser takes.
 pub(super) const HEADER_BYTES: RangeInclusive<usize> = 8192..=1_048_576;
 pub(super) const CONCURRENCY: RangeInclusive<usize> = 1..=1024;
+pub(super) const SESSIONS: RangeInclusive<usize> = 1..=1_000_000;
+pub(super) const SESSIONS_PER_SUBJECT: RangeInclusive<usize> = 1..=10_000;
+pub(super) const IDLE_SECONDS: RangeInclusive<u64> = 60..=86_400;
+/// What STS takes; a role's own maximum may be lower (AWS Security Token Service API Reference, AssumeRole).
+pub(super) const DURATION_SECONDS: RangeInclusive<u64> = 900..=43_200;
+/// What Cognito takes (GroupType), and so what a user pool's groups can have.
+pub(super) const PRECEDENCE: RangeInclusive<u32> = 0..=2_147_483_647;
 
 /// How many verdicts on tokens are remembered. No key of the file: it trades nothing but memory.
 pub(super) const VERDICTS: NonZeroUsize = match NonZeroUsize::new(100_000) {

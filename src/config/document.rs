@@ -70,15 +70,17 @@ impl<'a> Table<'a> {
     /// The tables of the array `name`.
     pub(super) fn tables(&mut self, name: &'static str) -> Field<Vec<Self>> {
         let source = self.source;
-        let wanted = format!("an array of tables, each under [[{name}]],");
         self.entry(name).and_then(|value, place| {
+            let wanted = format!("an array of tables, each under [[{}]],", place.key);
             let array = source.typed(value.as_array(), &wanted, value, place)?;
             let each = array.iter().filter_map(|item| {
                 let place = place.on_line(source.line(item.span().start));
                 let entries = source.typed(item.get_ref().as_table(), &wanted, item.get_ref(), &place)?;
                 Some(Self::new(place, Some(entries), source))
             });
-            Some(each.collect())
+            let each: Vec<_> = each.collect();
+            // An array of nothing but faults is not empty.
+            (array.is_empty() || !each.is_empty()).then_some(each)
         })
     }
 

@@ -1,6 +1,8 @@
 //! One key of a table, from the raw value to the judged one. Knows no key of the configuration.
 
 use std::collections::HashMap;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use toml::de::DeValue;
@@ -93,6 +95,22 @@ impl<T> Field<T> {
         self.given()
     }
 
+    /// The field without what may not be there: for that there is a `refusal`, which is told.
+    pub(super) fn unless(self, refusal: Option<&str>, found: &Found) -> Self {
+        match refusal {
+            Some(refusal) if !self.is_absent() => {
+                found.tell(&self.place, format!("not used: {refusal}"));
+                Self::absent(self.place)
+            }
+            _ => self,
+        }
+    }
+
+    /// The field with `default` in the place of nothing, to be judged like what is typed.
+    pub(super) fn filled(self, default: impl FnOnce() -> T) -> Self {
+        if self.is_absent() { Self::found(self.place, default()) } else { self }
+    }
+
     /// The value or the default; for a faulty one the default too, since nothing will come of it.
     pub(super) fn or(self, default: T) -> T {
         self.given().unwrap_or(default)
@@ -117,6 +135,19 @@ impl<T: Copy> Field<T> {
             State::Absent => Some(default),
             State::Faulty => None,
         }
+    }
+}
+
+impl Field<i64> {
+    /// A whole number within `range`.
+    pub(super) fn ranged<T>(self, range: &RangeInclusive<T>, found: &Found) -> Field<T>
+    where
+        T: TryFrom<i64> + PartialOrd + Display,
+    {
+        self.judged(found, |number| {
+            let number = T::try_from(number).ok().filter(|number| range.contains(number));
+            number.ok_or_else(|| format!("out of range: a whole number from {} to {}", range.start(), range.end()))
+        })
     }
 }
 

@@ -1,14 +1,19 @@
 //! The forms that single values must have: names, Cognito's ids, addresses, URLs. Pure.
 //!
-//! The forms of ids and their lengths are those of the Amazon Cognito API reference. Each refusal says what would be
+//! The forms of ids and their lengths are those of the Amazon Cognito API reference, unless said otherwise. Each refusal says what would be
 //! right and leaves out what was typed.
 
 use std::net::SocketAddr;
 
+use secrecy::SecretString;
 use url::{Host, Url};
 
 use crate::config::spelling::nearest;
 use crate::model::RoleArn;
+use crate::templates::check_policy_arns;
+
+/// The longest secret in a file.
+pub(super) const SECRET_BYTES: usize = 1024;
 
 /// `REGION_NAME`: `[\w-]+_[0-9a-zA-Z]+`, 1 to 55 characters. The region ends at the first `_`, so it cannot begin there.
 pub(super) fn user_pool_id(text: String) -> Result<String, &'static str> {
@@ -86,16 +91,63 @@ pub(super) fn url(text: &str) -> Result<Url, &'static str> {
     }
 }
 
-/// One of the values that a key can have; one without a meaning is known, and not supported yet.
-pub(super) fn choice<T: Clone>(text: &str, options: &[(&'static str, Option<T>)]) -> Result<T, String> {
-    let names = |supported: bool| options.iter().filter(move |(_, means)| means.is_some() || !supported);
-    let listed = names(true).map(|(name, _)| format!("\"{name}\"")).collect::<Vec<_>>().join(" or ");
+/// What a role's trust policy may ask for: `[\w+=,.@:\/-]*`, 2 to 1224 characters (AWS Security Token Service API
+/// Reference, AssumeRole).
+pub(super) fn external_id(text: String) -> Result<String, &'static str> {
+    let sound = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_+=,.@:/-".contains(&byte));
+    let wanted = "no external id: 2 to 1224 letters, digits and any of _+=,.@:/- are wanted";
+    (sound && (2..=1224).contains(&text.len())).then_some(text).ok_or(wanted)
+}
+
+/// The name of a claim in a rule: 1 to 64 characters.
+pub(super) fn claim(text: String) -> Result<String, &'static str> {
+    let wanted = "no claim's name: 1 to 64 characters without spaces are wanted, like custom:department";
+    (is_visible(&text) && text.chars().count() <= 64).then_some(text).ok_or(wanted)
+}
+
+/// What a rule compares a claim with: 1 to 128 characters.
+pub(super) fn rule_value(text: String) -> Result<String, &'static str> {
+    (1..=128).contains(&text.chars().count()).then_some(text).ok_or("wrong length: 1 to 128 characters are wanted")
+}
+
+/// The name of a user pool group: 1 to 128 characters.
+pub(super) fn group(text: String) -> Result<String, &'static str> {
+    let wanted = "no group's name: 1 to 128 characters without spaces are wanted";
+    (is_visible(&text) && text.chars().count() <= 128).then_some(text).ok_or(wanted)
+}
+
+/// A managed policy's ARN.
+pub(super) fn policy(text: String) -> Result<String, &'static str> {
+    let wanted = "no policy ARN: arn:aws:iam::ACCOUNT:policy/NAME is wanted, with aws as the account for AWS's own";
+    match check_policy_arns(std::slice::from_ref(&text)) {
+        Ok(()) => Ok(text),
+        Err(_) => Err(wanted),
+    }
+}
+
+/// A shared secret in a file of its own, which may end in a line break: `file` is what it holds. No space, since one
+/// at its end would be lost in a header.
+pub(super) fn secret(file: &[u8]) -> Result<SecretString, &'static str> {
+    let text = file.strip_suffix(b"\n").unwrap_or(file);
+    let text = text.strip_suffix(b"\r").unwrap_or(text);
+    let sound = (16..=SECRET_BYTES).contains(&text.len()) && text.iter().all(u8::is_ascii_graphic);
+    let text = str::from_utf8(text).ok().filter(|_| sound);
+    let wanted =
+        "the file holds no token: 16 to 1024 printable ASCII characters without spaces are wanted, on one line";
+    text.map(SecretString::from).ok_or(wanted)
+}
+
+/// One of the values that a key can have.
+pub(super) fn choice<T: Copy>(text: &str, options: &[(&'static str, T)]) -> Result<T, String> {
+    let names = || options.iter().map(|(name, _)| *name);
     match options.iter().find(|(name, _)| *name == text) {
-        Some((_, Some(means))) => Ok(means.clone()),
-        Some((name, None)) => Err(format!("not supported yet: \"{name}\"; {listed} is")),
-        None => match nearest(text, names(false).map(|(name, _)| *name)) {
+        Some((_, means)) => Ok(*means),
+        None => match nearest(text, names()) {
             Some(meant) => Err(format!("unknown value: did you mean \"{meant}\"?")),
-            None => Err(format!("unknown value: {listed} is wanted")),
+            None => {
+                let listed: Vec<_> = names().map(|name| format!("\"{name}\"")).collect();
+                Err(format!("unknown value: {} is wanted", listed.join(" or ")))
+            }
         },
     }
 }
@@ -107,6 +159,11 @@ fn is_loopback(url: &Url) -> bool {
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
     }
+}
+
+/// What AWS allows in names that may hold letters of any script: no space and no control character.
+fn is_visible(text: &str) -> bool {
+    !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
 fn is_word(text: &str) -> bool {

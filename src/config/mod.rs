@@ -12,16 +12,21 @@ mod pools;
 mod profiles;
 mod raw;
 mod resolve;
+mod roles;
+mod session;
 mod show;
 mod spelling;
 mod substitute;
+mod warnings;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::env::VarError;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
@@ -33,6 +38,7 @@ pub use faults::{Fault, Faults};
 use document::{Source, Table};
 use faults::Found;
 use raw::Document;
+use session::Texts;
 
 /// Every room's own configuration.
 pub struct Config {
@@ -46,28 +52,54 @@ pub struct Config {
     pub server: server::Config,
     /// Where the audit log goes, if anywhere.
     pub audit: Option<audit::Destination>,
+    typed: Typed,
 }
+
+/// What was typed and no room keeps, for [`Config::show`].
+struct Typed {
+    /// The file that the admin token is from.
+    token_file: Option<String>,
+    /// The texts of the profiles' templates.
+    templates: HashMap<String, Texts>,
+}
+
+/// Reads a file that the configuration names.
+pub type ReadFile<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<u8>>;
 
 /// Nobody said where the configuration file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no configuration file: name one with --config FILE or in the environment variable CUPBEARER_CONFIG")]
 pub struct NoPath;
 
-/// Reads the file at `path`.
+/// Reads the file at `path`, and those that it names.
 ///
 /// # Errors
 /// With everything that is wrong in it, or with the one reason why it cannot be read.
 pub fn load(path: &Path) -> Result<Config, Faults> {
     let name = path.display().to_string();
     let bytes = fs::read(path).map_err(|error| Faults::only(&name, None, format!("cannot be read: {error}")))?;
-    parse_bytes(&name, &bytes, &|variable| read_variable(variable)?.into_string().ok())
+    parse_bytes(&name, &bytes, &|variable| read_variable(variable)?.into_string().ok(), &read_secret)
 }
 
-/// Takes `text` for the content of the file `file_name`, with `env` for the environment. Pure.
+/// Takes `text` for the content of the file `file_name`, with `env` for the environment. Pure: no other file can be
+/// read, so that a `text` that names one is at fault.
 ///
 /// # Errors
 /// With everything that is wrong in it. A fault repeats neither what `env` said nor any other string value.
 pub fn parse(file_name: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Faults> {
+    parse_with_files(file_name, text, env, &|_| Err(io::ErrorKind::NotFound.into()))
+}
+
+/// The same as [`parse`], with `read` for all other files.
+///
+/// # Errors
+/// As [`parse`]. A fault does not repeat what `read` said either.
+pub fn parse_with_files(
+    file_name: &str,
+    text: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+    read: ReadFile<'_>,
+) -> Result<Config, Faults> {
     let found = Found::default();
     let source = Source::new(text, env, &found);
     let document = DeTable::parse(text).map_err(|error| {
@@ -75,7 +107,7 @@ pub fn parse(file_name: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) 
         Faults::only(file_name, line, format!("no TOML: {}", error.message().replace(['\n', '\r'], " ")))
     })?;
     let typed = Document::read(Table::root(document.get_ref(), &source));
-    let config = resolve::resolve(typed, &found);
+    let config = resolve::resolve(typed, read, &found);
     found.none_or(file_name, config)
 }
 
@@ -98,12 +130,26 @@ pub fn temp_dir() -> PathBuf {
     std::env::temp_dir()
 }
 
-fn parse_bytes(file_name: &str, bytes: &[u8], env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Faults> {
+fn parse_bytes(
+    file_name: &str,
+    bytes: &[u8],
+    env: &dyn Fn(&str) -> Option<String>,
+    read: ReadFile<'_>,
+) -> Result<Config, Faults> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let breaks = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
         Faults::only(file_name, Some(breaks + 1), "no TOML: the line is not UTF-8".to_owned())
     })?;
-    parse(file_name, text, env)
+    parse_with_files(file_name, text, env, read)
+}
+
+/// Reads a file that holds a secret: no more of it than a secret may have and a line break, and one byte that tells a
+/// longer one. The room for it is there from the start, so that no copy is left behind.
+fn read_secret(path: &Path) -> io::Result<Vec<u8>> {
+    let most = forms::SECRET_BYTES + 3;
+    let mut bytes = Vec::with_capacity(most + 1);
+    File::open(path)?.take(most as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 #[expect(clippy::disallowed_methods, reason = "this function is the program's only reader of the environment")]

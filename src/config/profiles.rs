@@ -1,128 +1,157 @@
 //! `[profiles.NAME]`: the ways from a caller to credentials. Knows of user pools no more than their ids.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::broker::{Profile, SessionTemplates};
+use crate::broker::Profile;
 use crate::config::defaults::*;
 use crate::config::faults::Found;
-use crate::config::field::{Field, List, Names};
+use crate::config::field::{Field, List};
 use crate::config::pools::Claims;
-use crate::config::{forms, raw};
-use crate::model::RoleArn;
-use crate::roles::{Ambiguous, Mapping, Rules};
-use crate::templates::NameTemplate;
-use crate::upstream::{self, Target};
+use crate::config::session::{self, Texts};
+use crate::config::{forms, raw, roles};
+use crate::upstream::{Flow, Target};
 
-/// How a profile gets credentials.
-#[derive(Clone, Copy)]
-pub(super) enum Flow {
-    Enhanced,
+/// What profiles stand on.
+pub(super) struct Ground<'a> {
+    /// The configured user pools.
+    pub(super) pools: &'a Claims,
+    /// The ids of the sound ones.
+    pub(super) all: &'a [Arc<str>],
+    /// `aws.region`, judged.
+    pub(super) region: &'a Field<String>,
 }
 
-/// `ambiguous_role_resolution` as it is typed.
-#[derive(Clone, Copy)]
-pub(super) enum Resolution {
-    Deny,
-    AuthenticatedRole,
+/// The sound profiles, each with the texts of its templates.
+#[derive(Default)]
+pub(super) struct Profiles {
+    pub(super) resolved: HashMap<String, Profile>,
+    pub(super) texts: HashMap<String, Texts>,
 }
 
-/// The sound profiles. `pools` are the configured user pools, `all` the ids of the sound ones.
-pub(super) fn resolve(
-    typed: Field<Vec<raw::Profile>>,
-    pools: &Claims,
-    all: &[Arc<str>],
-    found: &Found,
-) -> HashMap<String, Profile> {
+const FLOWS: &[(&str, Flow)] =
+    &[("enhanced", Flow::Enhanced), ("basic", Flow::Basic), ("assume-role", Flow::AssumeRole)];
+
+/// The name of `flow`, as the configuration has it.
+pub(super) fn flow_name(flow: Flow) -> &'static str {
+    FLOWS.iter().find(|(_, other)| *other == flow).map_or("", |(name, _)| name)
+}
+
+/// The sound profiles.
+pub(super) fn resolve(typed: Field<Vec<raw::Profile>>, ground: &Ground<'_>, found: &Found) -> Profiles {
     let typed = typed.at_least_one(found, "[profiles.NAME], like [profiles.default]");
-    typed.into_iter().filter_map(|profile| resolve_profile(profile, pools, all, found)).collect()
+    let mut profiles = Profiles::default();
+    for (name, profile, texts) in typed.into_iter().filter_map(|profile| resolve_profile(profile, ground, found)) {
+        profiles.texts.insert(name.clone(), texts);
+        profiles.resolved.insert(name, profile);
+    }
+    profiles
 }
 
-/// The regions of the profiles' identity pools, each once.
-pub(super) fn regions(profiles: &HashMap<String, Profile>) -> Vec<String> {
-    let regions: BTreeSet<_> = profiles.values().map(|profile| profile.target.pool_region().to_owned()).collect();
-    regions.into_iter().collect()
+impl Profiles {
+    /// The regions of the profiles' identity pools, each once.
+    pub(super) fn pool_regions(&self) -> Vec<String> {
+        self.each_once(|target| (target.flow != Flow::AssumeRole).then(|| target.pool_region()))
+    }
+
+    /// The regions in which the profiles call STS, each once.
+    pub(super) fn sts_regions(&self) -> Vec<String> {
+        self.each_once(|target| (target.flow != Flow::Enhanced).then_some(&*target.region))
+    }
+
+    /// Whether any profile assumes roles as the broker's own identity.
+    pub(super) fn own_identity(&self) -> bool {
+        self.resolved.values().any(|profile| profile.target.flow == Flow::AssumeRole)
+    }
+
+    /// Whether any profile takes access tokens.
+    pub(super) fn access_tokens(&self) -> bool {
+        self.resolved.values().any(|profile| profile.accept_access_tokens)
+    }
+
+    fn each_once(&self, region: impl Fn(&Target) -> Option<&str>) -> Vec<String> {
+        let regions: BTreeSet<_> = self.resolved.values().filter_map(|profile| region(&profile.target)).collect();
+        regions.into_iter().map(str::to_owned).collect()
+    }
 }
 
-fn resolve_profile(typed: raw::Profile, pools: &Claims, all: &[Arc<str>], found: &Found) -> Option<(String, Profile)> {
+fn resolve_profile(typed: raw::Profile, ground: &Ground<'_>, found: &Found) -> Option<(String, Profile, Texts)> {
     let name = typed.name.judged(found, forms::name).given();
-    let flow = typed.flow.judged(found, |text| {
-        forms::choice(&text, &[("enhanced", Some(Flow::Enhanced)), ("basic", None), ("assume-role", None)])
-    });
-    // The only flow so far, so that a profile need not remember it.
-    let Flow::Enhanced = flow.or(DEFAULT_FLOW);
-    let user_pools = user_pools(typed.user_pools, pools, all, found);
-    let logins_key = typed.logins_key.judged(found, |text| match user_pools.len() {
-        0 | 1 => forms::logins_key(text),
-        _ => Err("names one user pool, and the profile admits several: leave it out, or make a profile for each"),
-    });
-    let identity_pool_id = typed.identity_pool_id.judged(found, forms::identity_pool_id);
-    let identity_pool_id =
-        identity_pool_id.required(found, "the identity pool that gives the credentials, REGION:GUID");
-    let rules = rules(typed.roles, found);
-    let identity_pool_id: Arc<str> = identity_pool_id?.into();
-    let target = Target {
-        flow: upstream::Flow::Enhanced,
-        region: identity_pool_id.split(':').next().unwrap_or_default().into(),
-        identity_pool_id,
-        logins_key: logins_key.given().map(Into::into),
-        duration: DEFAULT_DURATION,
-        external_id: None,
-    };
-    let session = SessionTemplates {
-        name: NameTemplate::parse(DEFAULT_SESSION_NAME).ok()?,
-        source_identity: None,
-        tags: Vec::new(),
-        transitive_tag_keys: Vec::new(),
-        policy: None,
-        policy_arns: Vec::new(),
-    };
+    // Without a known flow, nothing is said of what the flow needs and does not use.
+    let flow = typed.flow.judged(found, |text| forms::choice(&text, FLOWS)).sound(DEFAULT_FLOW);
+    let user_pools = user_pools(typed.user_pools, ground, found);
+    let refusal = "identity pools take ID tokens only; access tokens are for flow assume-role";
+    let for_pool = matches!(flow, Some(Flow::Enhanced | Flow::Basic));
+    let accepting = typed.accept_access_tokens.as_given() == Some(&true);
+    let accept_access_tokens = typed.accept_access_tokens.unless((for_pool && accepting).then_some(refusal), found);
+    let target = target(typed.target, flow, user_pools.len() > 1, ground.region, found);
+    let session = session::resolve(typed.session, flow, found);
+    let rules = roles::resolve(typed.roles, typed.groups, flow, found);
+    let (session, texts) = session?;
     let profile = Profile {
         user_pools: user_pools.into_iter().collect(),
-        accept_access_tokens: false,
+        accept_access_tokens: accept_access_tokens.or(false),
         rules,
-        target: Arc::new(target),
+        target: Arc::new(target?),
         session,
     };
-    Some((name?, profile))
+    Some((name?, profile, texts))
 }
 
-fn user_pools(typed: Field<List>, pools: &Claims, all: &[Arc<str>], found: &Found) -> Vec<Arc<str>> {
+fn user_pools(typed: Field<List>, ground: &Ground<'_>, found: &Found) -> Vec<Arc<str>> {
     if typed.is_absent() {
-        return all.to_vec();
+        return ground.all.to_vec();
     }
-    let known = |id: String| if pools.may_have(&id) { Ok(id) } else { Err("unknown: no [[user_pools]] has this id") };
+    let unknown = "unknown: no [[user_pools]] has this id";
+    let known = |id: String| if ground.pools.may_have(&id) { Ok(id) } else { Err(unknown) };
     let placed = typed.each(found, known).given().unwrap_or_default();
     placed.into_iter().map(|(id, _)| id).collect()
 }
 
-fn rules(typed: raw::Roles, found: &Found) -> Rules {
-    let mapping = typed.mapping.judged(found, |text| {
-        forms::choice(&text, &[("token", Some(Mapping::Token)), ("rules", None), ("pool", Some(Mapping::Pool))])
+/// Where the credentials come from. `several` user pools cannot share one key of the `Logins` map.
+fn target(
+    typed: raw::Target,
+    flow: Option<Flow>,
+    several: bool,
+    region: &Field<String>,
+    found: &Found,
+) -> Option<Target> {
+    let no_pool = Some("flow assume-role asks no identity pool").filter(|_| flow == Some(Flow::AssumeRole));
+    let pool = typed.identity_pool_id.unless(no_pool, found).judged(found, forms::identity_pool_id);
+    let logins_key = typed.logins_key.unless(no_pool, found).judged(found, |text| match several {
+        false => forms::logins_key(text),
+        true => Err("names one user pool, and the profile admits several: leave it out, or make a profile for each"),
     });
-    let resolution = typed.ambiguous_role_resolution.judged(found, |text| {
-        let options = [("deny", Some(Resolution::Deny)), ("authenticated_role", Some(Resolution::AuthenticatedRole))];
-        forms::choice(&text, &options)
-    });
-    let authenticated_role = typed.authenticated_role.judged(found, forms::role).given();
-    Rules {
-        mapping: mapping.or(DEFAULT_MAPPING),
-        ambiguous: match resolution.or(DEFAULT_AMBIGUOUS) {
-            Resolution::Deny => Ambiguous::Deny,
-            // Optional: in the enhanced flow Cognito knows its own default role.
-            Resolution::AuthenticatedRole => Ambiguous::AuthenticatedRole(authenticated_role),
-        },
-        aliases: aliases(typed.aliases, found),
-        groups: Vec::new(),
-        preferred_must_be_listed: typed.preferred_role_must_be_listed.or(DEFAULT_PREFERRED_MUST_BE_LISTED),
-    }
+    let one_hour = Some("AWS fixes it at one hour in the enhanced flow").filter(|_| flow == Some(Flow::Enhanced));
+    let duration = typed.duration_seconds.unless(one_hour, found).ranged(&DURATION_SECONDS, found);
+    let no_external =
+        Some("only flow assume-role sends it").filter(|_| flow.is_some_and(|flow| flow != Flow::AssumeRole));
+    let external_id = typed.external_id.unless(no_external, found).judged(found, forms::external_id);
+    let flow = flow?;
+    let (identity_pool_id, region) = if flow == Flow::AssumeRole {
+        (String::new(), sts_region(region, found)?)
+    } else {
+        let pool = pool.required(found, "the identity pool that gives the credentials, REGION:GUID")?;
+        let own = pool.split(':').next().unwrap_or_default().to_owned();
+        // Where no role is assumed, the region of STS says nothing.
+        let region = region.as_given().filter(|_| flow == Flow::Basic).cloned().unwrap_or(own);
+        (pool, region)
+    };
+    Some(Target {
+        flow,
+        identity_pool_id: identity_pool_id.into(),
+        logins_key: logins_key.given().map(Into::into),
+        region: region.into(),
+        duration: Duration::from_secs(duration.or(DEFAULT_DURATION_SECONDS)),
+        external_id: external_id.given(),
+    })
 }
 
-fn aliases(typed: Field<Names>, found: &Found) -> BTreeMap<String, RoleArn> {
-    let each = typed.given().unwrap_or_default().into_iter().filter_map(|(name, role)| {
-        let name = name.judged(found, forms::name).given();
-        let role = role.judged(found, forms::role).given();
-        name.zip(role)
-    });
-    each.collect()
+/// The region where roles are assumed that no identity pool tells.
+fn sts_region(region: &Field<String>, found: &Found) -> Option<String> {
+    if region.is_absent() {
+        found.tell(&region.place, "missing: the region whose STS profiles of flow assume-role call, like us-east-1");
+    }
+    region.as_given().cloned()
 }

@@ -14,6 +14,9 @@ pub(super) struct Document {
     pub(super) refresh: Refresh,
     pub(super) limits: Limits,
     pub(super) upstream: Upstream,
+    pub(super) sessions: Sessions,
+    pub(super) audit: Audit,
+    pub(super) admin: Admin,
 }
 
 /// `[server]`
@@ -29,6 +32,7 @@ pub(super) struct Aws {
     pub(super) region: Field<String>,
     pub(super) endpoint_url: Field<String>,
     pub(super) cognito_identity_endpoint_url: Field<String>,
+    pub(super) sts_endpoint_url: Field<String>,
 }
 
 /// One of `[[user_pools]]`
@@ -44,9 +48,36 @@ pub(super) struct Profile {
     pub(super) name: Field<String>,
     pub(super) flow: Field<String>,
     pub(super) user_pools: Field<List>,
+    pub(super) accept_access_tokens: Field<bool>,
+    pub(super) target: Target,
+    pub(super) session: Session,
+    pub(super) groups: Field<Vec<Group>>,
+    pub(super) roles: Roles,
+}
+
+/// Of `[profiles.NAME]`: where the credentials come from.
+pub(super) struct Target {
     pub(super) identity_pool_id: Field<String>,
     pub(super) logins_key: Field<String>,
-    pub(super) roles: Roles,
+    pub(super) duration_seconds: Field<i64>,
+    pub(super) external_id: Field<String>,
+}
+
+/// Of `[profiles.NAME]`: what the session of an assumed role is like.
+pub(super) struct Session {
+    pub(super) session_name: Field<String>,
+    pub(super) source_identity: Field<String>,
+    pub(super) session_tags: Field<Names>,
+    pub(super) transitive_tag_keys: Field<List>,
+    pub(super) session_policy: Field<String>,
+    pub(super) policy_arns: Field<List>,
+}
+
+/// One of `[[profiles.NAME.groups]]`
+pub(super) struct Group {
+    pub(super) name: Field<String>,
+    pub(super) precedence: Field<i64>,
+    pub(super) role_arn: Field<String>,
 }
 
 /// `[profiles.NAME.roles]`
@@ -56,6 +87,15 @@ pub(super) struct Roles {
     pub(super) authenticated_role: Field<String>,
     pub(super) aliases: Field<Names>,
     pub(super) preferred_role_must_be_listed: Field<bool>,
+    pub(super) rules: Field<Vec<Rule>>,
+}
+
+/// One of `[[profiles.NAME.roles.rules]]`
+pub(super) struct Rule {
+    pub(super) claim: Field<String>,
+    pub(super) match_type: Field<String>,
+    pub(super) value: Field<String>,
+    pub(super) role_arn: Field<String>,
 }
 
 /// `[refresh]`
@@ -82,19 +122,39 @@ pub(super) struct Upstream {
     pub(super) concurrency: Field<i64>,
 }
 
+/// `[sessions]`
+pub(super) struct Sessions {
+    pub(super) max: Field<i64>,
+    pub(super) max_per_subject: Field<i64>,
+    pub(super) idle_seconds: Field<i64>,
+}
+
+/// `[audit]`
+pub(super) struct Audit {
+    pub(super) file: Field<String>,
+}
+
+/// `[admin]`
+pub(super) struct Admin {
+    pub(super) token_file: Field<String>,
+}
+
 impl Document {
     /// Reads the whole file; what cannot be read is told.
     pub(super) fn read(mut table: Table<'_>) -> Self {
         let document = Self {
             server: Server::read(table.table("server")),
             aws: Aws::read(table.table("aws")),
-            user_pools: table.tables("user_pools").map(|each| each.into_iter().map(UserPool::read).collect()),
-            profiles: table.named_tables("profiles").map(|each| each.into_iter().map(Profile::read).collect()),
+            user_pools: all(table.tables("user_pools"), UserPool::read),
+            profiles: all(table.named_tables("profiles"), Profile::read),
             refresh: Refresh::read(table.table("refresh")),
             limits: Limits::read(table.table("limits")),
             upstream: Upstream::read(table.table("upstream")),
+            sessions: Sessions::read(table.table("sessions")),
+            audit: Audit::read(table.table("audit")),
+            admin: Admin::read(table.table("admin")),
         };
-        table.finish(&["state", "audit", "admin", "sessions", "configured_sessions"]);
+        table.finish(&["state", "configured_sessions"]);
         document
     }
 }
@@ -118,8 +178,9 @@ impl Aws {
             region: table.take("region"),
             endpoint_url: table.take("endpoint_url"),
             cognito_identity_endpoint_url: table.take("cognito_identity_endpoint_url"),
+            sts_endpoint_url: table.take("sts_endpoint_url"),
         };
-        table.finish(&["cognito_idp_endpoint_url", "sts_endpoint_url"]);
+        table.finish(&["cognito_idp_endpoint_url"]);
         aws
     }
 }
@@ -132,7 +193,7 @@ impl UserPool {
             issuers: table.take("issuers"),
             jwks_url: table.take("jwks_url"),
         };
-        table.finish(&["client_secret_file", "accept_access_tokens"]);
+        table.finish(&["client_secret_file"]);
         pool
     }
 }
@@ -143,20 +204,47 @@ impl Profile {
             name: Field::found(table.place.clone(), name),
             flow: table.take("flow"),
             user_pools: table.take("user_pools"),
-            identity_pool_id: table.take("identity_pool_id"),
-            logins_key: table.take("logins_key"),
+            accept_access_tokens: table.take("accept_access_tokens"),
+            target: Target::read(&mut table),
+            session: Session::read(&mut table),
+            groups: all(table.tables("groups"), Group::read),
             roles: Roles::read(table.table("roles")),
         };
-        table.finish(&[
-            "accept_access_tokens",
-            "allow_unauthenticated",
-            "duration_seconds",
-            "external_id",
-            "session_policy",
-            "source_identity",
-            "volatile_claims",
-        ]);
+        table.finish(&["allow_unauthenticated", "volatile_claims"]);
         profile
+    }
+}
+
+impl Target {
+    fn read(table: &mut Table<'_>) -> Self {
+        Self {
+            identity_pool_id: table.take("identity_pool_id"),
+            logins_key: table.take("logins_key"),
+            duration_seconds: table.take("duration_seconds"),
+            external_id: table.take("external_id"),
+        }
+    }
+}
+
+impl Session {
+    fn read(table: &mut Table<'_>) -> Self {
+        Self {
+            session_name: table.take("session_name"),
+            source_identity: table.take("source_identity"),
+            session_tags: table.take("session_tags"),
+            transitive_tag_keys: table.take("transitive_tag_keys"),
+            session_policy: table.take("session_policy"),
+            policy_arns: table.take("policy_arns"),
+        }
+    }
+}
+
+impl Group {
+    fn read(mut table: Table<'_>) -> Self {
+        let group =
+            Self { name: table.take("name"), precedence: table.take("precedence"), role_arn: table.take("role_arn") };
+        table.finish(&[]);
+        group
     }
 }
 
@@ -168,9 +256,23 @@ impl Roles {
             authenticated_role: table.take("authenticated_role"),
             aliases: table.take("aliases"),
             preferred_role_must_be_listed: table.take("preferred_role_must_be_listed"),
+            rules: all(table.tables("rules"), Rule::read),
         };
-        table.finish(&["rules", "groups"]);
+        table.finish(&[]);
         roles
+    }
+}
+
+impl Rule {
+    fn read(mut table: Table<'_>) -> Self {
+        let rule = Self {
+            claim: table.take("claim"),
+            match_type: table.take("match_type"),
+            value: table.take("value"),
+            role_arn: table.take("role_arn"),
+        };
+        table.finish(&[]);
+        rule
     }
 }
 
@@ -215,4 +317,37 @@ impl Upstream {
         ]);
         upstream
     }
+}
+
+impl Sessions {
+    fn read(mut table: Table<'_>) -> Self {
+        let sessions = Self {
+            max: table.take("max"),
+            max_per_subject: table.take("max_per_subject"),
+            idle_seconds: table.take("idle_seconds"),
+        };
+        table.finish(&["accept_refresh_tokens"]);
+        sessions
+    }
+}
+
+impl Audit {
+    fn read(mut table: Table<'_>) -> Self {
+        let audit = Self { file: table.take("file") };
+        table.finish(&[]);
+        audit
+    }
+}
+
+impl Admin {
+    fn read(mut table: Table<'_>) -> Self {
+        let admin = Self { token_file: table.take("token_file") };
+        table.finish(&[]);
+        admin
+    }
+}
+
+/// Each of several tables as `read` has it.
+fn all<T, U>(tables: Field<Vec<T>>, read: fn(T) -> U) -> Field<Vec<U>> {
+    tables.map(|each| each.into_iter().map(read).collect())
 }

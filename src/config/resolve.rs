@@ -3,19 +3,28 @@
 //! Nothing stops at a fault. What cannot be used gets a stand-in or is left out, and has been told: the caller throws
 //! the outcome away if anything was.
 
-use std::fmt::Display;
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::SecretString;
 use url::Url;
+use zeroize::Zeroizing;
 
 use crate::config::defaults::*;
 use crate::config::faults::Found;
 use crate::config::field::Field;
-use crate::config::{Config, forms, pools, profiles, raw};
-use crate::{auth, broker, server, upstream};
+use crate::config::profiles::Ground;
+use crate::config::{Config, ReadFile, Typed, forms, pools, profiles, raw};
+use crate::{audit, auth, broker, server, upstream};
+
+/// `[aws]`
+struct Aws {
+    region: Field<String>,
+    cognito_identity: Option<Url>,
+    sts: Option<Url>,
+}
 
 /// `[limits]` and `[upstream]`, which concern several rooms.
 struct Bounds {
@@ -25,54 +34,66 @@ struct Bounds {
     broker: broker::Limits,
 }
 
-/// The configuration that `typed` amounts to.
-pub(super) fn resolve(typed: raw::Document, found: &Found) -> Config {
+/// The configuration that `typed` amounts to; `read` reads the files that it names.
+pub(super) fn resolve(typed: raw::Document, read: ReadFile<'_>, found: &Found) -> Config {
     let bounds = bounds(typed.limits, typed.upstream, found);
     let (user_pools, claims) = pools::resolve(typed.user_pools, found);
     let all: Vec<_> = user_pools.iter().map(|pool| Arc::clone(&pool.id)).collect();
-    let profiles = profiles::resolve(typed.profiles, &claims, &all, found);
+    let aws = aws(typed.aws, found);
+    let ground = Ground { pools: &claims, all: &all, region: &aws.region };
+    let profiles = profiles::resolve(typed.profiles, &ground, found);
+    let (token_file, admin_token) = admin_token(typed.admin, read, found).unzip();
     Config {
         upstream: upstream::Config {
-            pool_regions: profiles::regions(&profiles),
-            sts_regions: Vec::new(),
-            own_identity: false,
-            cognito_identity_endpoint_url: endpoint(typed.aws, found),
-            sts_endpoint_url: None,
+            pool_regions: profiles.pool_regions(),
+            sts_regions: profiles.sts_regions(),
+            own_identity: profiles.own_identity(),
+            cognito_identity_endpoint_url: aws.cognito_identity,
+            sts_endpoint_url: aws.sts,
             call_timeout: bounds.broker.exchange_timeout,
         },
-        auth: auth::Config { user_pools, token_bytes: bounds.token_bytes, access_tokens: false, verdicts: VERDICTS },
-        server: doors(typed.server, &bounds, found),
-        audit: None,
+        auth: auth::Config {
+            user_pools,
+            token_bytes: bounds.token_bytes,
+            access_tokens: profiles.access_tokens(),
+            verdicts: VERDICTS,
+        },
+        server: server::Config { admin_token, ..doors(typed.server, &bounds, found) },
+        audit: audit_log(typed.audit, found),
         broker: broker::Config {
-            profiles,
+            profiles: profiles.resolved,
             policy: policy(typed.refresh, found),
             limits: bounds.broker,
-            sessions: DEFAULT_SESSIONS,
+            sessions: sessions(typed.sessions, found),
         },
+        typed: Typed { token_file, templates: profiles.texts },
     }
 }
 
 fn bounds(typed: raw::Limits, upstream: raw::Upstream, found: &Found) -> Bounds {
-    let token_bytes = ranged(typed.token_bytes, &TOKEN_BYTES, found);
-    let header_bytes = ranged(typed.header_bytes, &HEADER_BYTES, found);
+    let token_bytes = typed.token_bytes.ranged(&TOKEN_BYTES, found);
+    let header_bytes = typed.header_bytes.ranged(&HEADER_BYTES, found);
     let sizes = token_bytes.sound(DEFAULT_TOKEN_BYTES).zip(header_bytes.sound(DEFAULT_HEADER_BYTES));
     if sizes.is_some_and(|(token, header)| header <= token) {
         let place = if header_bytes.is_given() { &header_bytes.place } else { &token_bytes.place };
         found.tell(place, "out of range: header_bytes must be more than token_bytes, since the token is in a header");
     }
-    let milliseconds = |field, range, default| Duration::from_millis(ranged(field, range, found).or(default));
+    let milliseconds =
+        |field: Field<i64>, range, default| Duration::from_millis(field.ranged(range, found).or(default));
     Bounds {
         cold_hold: milliseconds(typed.cold_hold_ms, &COLD_HOLD_MS, DEFAULT_COLD_HOLD_MS),
         token_bytes: token_bytes.or(DEFAULT_TOKEN_BYTES),
         server: server::Limits {
-            connections: ranged(typed.connections, &CONNECTIONS, found).or(DEFAULT_CONNECTIONS),
+            connections: typed.connections.ranged(&CONNECTIONS, found).or(DEFAULT_CONNECTIONS),
             header_bytes: header_bytes.or(DEFAULT_HEADER_BYTES),
         },
         broker: broker::Limits {
-            entries: ranged(typed.entries, &ENTRIES, found).or(DEFAULT_ENTRIES),
-            entries_per_subject: ranged(typed.entries_per_subject, &ENTRIES_PER_SUBJECT, found)
+            entries: typed.entries.ranged(&ENTRIES, found).or(DEFAULT_ENTRIES),
+            entries_per_subject: typed
+                .entries_per_subject
+                .ranged(&ENTRIES_PER_SUBJECT, found)
                 .or(DEFAULT_ENTRIES_PER_SUBJECT),
-            concurrency: ranged(upstream.concurrency, &CONCURRENCY, found).or(DEFAULT_CONCURRENCY),
+            concurrency: upstream.concurrency.ranged(&CONCURRENCY, found).or(DEFAULT_CONCURRENCY),
             exchange_timeout: milliseconds(
                 typed.exchange_timeout_ms,
                 &EXCHANGE_TIMEOUT_MS,
@@ -99,7 +120,7 @@ fn doors(typed: raw::Server, bounds: &Bounds, found: &Found) -> server::Config {
         limits: bounds.server,
         cold_hold: bounds.cold_hold,
         longest_hold: bounds.broker.exchange_timeout,
-        drain: Duration::from_secs(ranged(typed.drain_seconds, &DRAIN_SECONDS, found).or(DEFAULT_DRAIN_SECONDS)),
+        drain: Duration::from_secs(typed.drain_seconds.ranged(&DRAIN_SECONDS, found).or(DEFAULT_DRAIN_SECONDS)),
         admin_token: None,
     }
 }
@@ -118,13 +139,44 @@ fn tell_shared(earlier: &Door, later: &Door, found: &Found) {
     found.tell(&blamed.1.place, message);
 }
 
-/// The address to call instead of AWS's own. The region of a call is that of its identity pool, so that `region` is
-/// checked and has no effect yet.
-fn endpoint(typed: raw::Aws, found: &Found) -> Option<Url> {
-    typed.region.judged(found, forms::region);
-    let [every, cognito_identity] = [typed.endpoint_url, typed.cognito_identity_endpoint_url]
-        .map(|field| field.judged(found, |text| forms::url(&text)).given());
-    cognito_identity.or(every)
+/// The region of STS, and the addresses to call instead of AWS's own. A service's own address goes before the one for
+/// all. Identity pools are called in their own regions.
+fn aws(typed: raw::Aws, found: &Found) -> Aws {
+    let [every, cognito_identity, sts] =
+        [typed.endpoint_url, typed.cognito_identity_endpoint_url, typed.sts_endpoint_url]
+            .map(|field| field.judged(found, |text| forms::url(&text)).given());
+    Aws {
+        region: typed.region.judged(found, forms::region),
+        cognito_identity: cognito_identity.or_else(|| every.clone()),
+        sts: sts.or(every),
+    }
+}
+
+fn sessions(typed: raw::Sessions, found: &Found) -> broker::SessionLimits {
+    broker::SessionLimits {
+        all: typed.max.ranged(&SESSIONS, found).or(DEFAULT_SESSIONS),
+        per_subject: typed.max_per_subject.ranged(&SESSIONS_PER_SUBJECT, found).or(DEFAULT_SESSIONS_PER_SUBJECT),
+        idle: Duration::from_secs(typed.idle_seconds.ranged(&IDLE_SECONDS, found).or(DEFAULT_IDLE_SECONDS)),
+    }
+}
+
+fn audit_log(typed: raw::Audit, found: &Found) -> Option<audit::Destination> {
+    let destination = typed.file.judged(found, |text| match text.as_str() {
+        "" => Err("no file: a path is wanted, or stdout"),
+        "stdout" => Ok(audit::Destination::Stdout),
+        _ => Ok(audit::Destination::File(text.into())),
+    });
+    destination.given()
+}
+
+/// The name of the file, and the token that it holds. The token is told by no fault.
+fn admin_token(typed: raw::Admin, read: ReadFile<'_>, found: &Found) -> Option<(String, SecretString)> {
+    let file = typed.token_file.judged(found, |path| {
+        let bytes = read(Path::new(&path)).map_err(|error| format!("the file cannot be read: {error}"))?;
+        let token = forms::secret(&Zeroizing::new(bytes))?;
+        Ok::<_, String>((path, token))
+    });
+    file.given()
 }
 
 fn policy(typed: raw::Refresh, found: &Found) -> broker::Policy {
@@ -148,22 +200,11 @@ fn policy(typed: raw::Refresh, found: &Found) -> broker::Policy {
         let blamed = [&at, &latest_at, &jitter].into_iter().find(|field| field.is_given()).unwrap_or(&at);
         found.tell(&blamed.place, "out of range: at * (1 + jitter) must be less than latest_at");
     }
-    let min_remaining = ranged(typed.min_remaining_seconds, &MIN_REMAINING_SECONDS, found);
+    let min_remaining = typed.min_remaining_seconds.ranged(&MIN_REMAINING_SECONDS, found);
     broker::Policy {
         at: at.or(DEFAULT_AT),
         jitter: jitter.or(DEFAULT_JITTER),
         latest_at: latest_at.or(DEFAULT_LATEST_AT),
         min_remaining: Duration::from_secs(min_remaining.or(DEFAULT_MIN_REMAINING_SECONDS)),
     }
-}
-
-/// A whole number within `range`.
-fn ranged<T>(field: Field<i64>, range: &RangeInclusive<T>, found: &Found) -> Field<T>
-where
-    T: TryFrom<i64> + PartialOrd + Display,
-{
-    field.judged(found, |number| {
-        let number = T::try_from(number).ok().filter(|number| range.contains(number));
-        number.ok_or_else(|| format!("out of range: a whole number from {} to {}", range.start(), range.end()))
-    })
 }

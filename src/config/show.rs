@@ -1,34 +1,45 @@
 //! What `cupbearer check` prints: everything that is in force, defaults included, as a file that says the same.
 //!
-//! The order is fixed. No key holds a secret: those that will are to be masked here.
+//! The order is fixed. Of the one secret there is nothing but where it is from.
 
 use std::fmt::Display;
 use std::time::Duration;
 
 use toml::Value;
 
+use crate::audit::Destination;
 use crate::auth::UserPool;
-use crate::broker::Profile;
+use crate::broker::{Profile, SessionTemplates};
 use crate::config::Config;
 use crate::config::faults::is_bare;
-use crate::roles::{Ambiguous, Mapping, Rules};
+use crate::config::profiles::flow_name;
+use crate::config::session::Texts;
+use crate::roles::{Ambiguous, Group, Mapping, Rule, Rules};
+use crate::upstream::{Flow, Target};
 
 /// Lines of TOML.
 #[derive(Default)]
 struct Page(String);
 
 impl Config {
-    /// The configuration in force, as a configuration file: read again, it gives the same one.
+    /// The configuration in force, as a configuration file: read again, it gives the same one. What one should look at
+    /// again stands above it, as comments.
     pub fn show(&self) -> String {
         let mut page = Page::default();
+        self.warnings().iter().for_each(|warning| page.note(&format!("warning: {warning}")));
         self.show_server(&mut page);
         self.show_aws(&mut page);
         self.auth.user_pools.iter().for_each(|pool| show_user_pool(pool, &mut page));
         let mut profiles: Vec<_> = self.broker.profiles.iter().collect();
         profiles.sort_by_key(|(name, _)| *name);
-        profiles.into_iter().for_each(|(name, profile)| show_profile(name, profile, &mut page));
+        for (name, profile) in profiles {
+            show_profile(name, profile, self.typed.templates.get(name), &mut page);
+        }
         self.show_refresh(&mut page);
         self.show_limits(&mut page);
+        self.show_sessions(&mut page);
+        self.show_audit(&mut page);
+        self.show_admin(&mut page);
         page.0
     }
 
@@ -42,10 +53,23 @@ impl Config {
 
     fn show_aws(&self, page: &mut Page) {
         page.header("[aws]");
-        page.note(&format!("regions called: {}", self.upstream.pool_regions.join(", ")));
-        match &self.upstream.cognito_identity_endpoint_url {
-            Some(url) => page.text("cognito_identity_endpoint_url", url.as_str()),
-            None => page.note("cognito_identity_endpoint_url: AWS's own, by region"),
+        match &self.upstream.sts_regions[..] {
+            [] => page.note("region: no profile calls STS"),
+            [region] => page.text("region", region),
+            // Only without one do the profiles differ.
+            _ => page.note("region: that of each profile's identity pool"),
+        }
+        let none = |regions: &[String]| if regions.is_empty() { "none".to_owned() } else { regions.join(", ") };
+        page.note(&format!("regions of Cognito: {}", none(&self.upstream.pool_regions)));
+        page.note(&format!("regions of STS: {}", none(&self.upstream.sts_regions)));
+        for (key, url) in [
+            ("cognito_identity_endpoint_url", &self.upstream.cognito_identity_endpoint_url),
+            ("sts_endpoint_url", &self.upstream.sts_endpoint_url),
+        ] {
+            match url {
+                Some(url) => page.text(key, url.as_str()),
+                None => page.note(&format!("{key}: AWS's own, by region")),
+            }
         }
     }
 
@@ -70,6 +94,35 @@ impl Config {
         page.pair("header_bytes", server.header_bytes);
         page.header("[upstream]");
         page.pair("concurrency", broker.concurrency);
+    }
+
+    fn show_sessions(&self, page: &mut Page) {
+        let sessions = &self.broker.sessions;
+        page.header("[sessions]");
+        page.pair("max", sessions.all);
+        page.pair("max_per_subject", sessions.per_subject);
+        page.pair("idle_seconds", sessions.idle.as_secs());
+    }
+
+    fn show_audit(&self, page: &mut Page) {
+        page.header("[audit]");
+        match &self.audit {
+            Some(Destination::Stdout) => page.text("file", "stdout"),
+            // It was typed, so that nothing is lost.
+            Some(Destination::File(path)) => page.text("file", &path.to_string_lossy()),
+            None => page.note("file: none, there is no audit log"),
+        }
+    }
+
+    fn show_admin(&self, page: &mut Page) {
+        page.header("[admin]");
+        match &self.typed.token_file {
+            Some(file) => {
+                page.text("token_file", file);
+                page.note("the token: (set)");
+            }
+            None => page.note("token_file: none, POST /purge is off"),
+        }
     }
 }
 
@@ -98,6 +151,20 @@ impl Page {
         self.pair(key, quoted(text));
     }
 
+    /// A list with a line for each element.
+    fn lines(&mut self, key: &str, elements: impl IntoIterator<Item = String>) {
+        self.line(&format!("{key} = ["));
+        elements.into_iter().for_each(|element| self.line(&format!("  {element},")));
+        self.line("]");
+    }
+
+    /// A table of texts on one line.
+    fn table<'a>(&mut self, key: &str, texts: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        let pairs: Vec<_> =
+            texts.into_iter().map(|(name, text)| format!("{} = {}", self::key(name), quoted(text))).collect();
+        self.pair(key, if pairs.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", pairs.join(", ")) });
+    }
+
     fn list<'a>(&mut self, key: &str, texts: impl IntoIterator<Item = &'a str>) {
         let texts: Vec<_> = texts.into_iter().map(quoted).collect();
         self.pair(key, format!("[{}]", texts.join(", ")));
@@ -112,48 +179,104 @@ fn show_user_pool(pool: &UserPool, page: &mut Page) {
     page.text("jwks_url", pool.jwks_url.as_str());
 }
 
-fn show_profile(name: &str, profile: &Profile, page: &mut Page) {
+fn show_profile(name: &str, profile: &Profile, texts: Option<&Texts>, page: &mut Page) {
+    let target = &profile.target;
     page.header(&format!("[profiles.{}]", key(name)));
-    page.text("flow", "enhanced");
+    page.text("flow", flow_name(target.flow));
     let mut user_pools: Vec<_> = profile.user_pools.iter().map(|id| &**id).collect();
     user_pools.sort_unstable();
     page.list("user_pools", user_pools);
-    page.text("identity_pool_id", &profile.target.identity_pool_id);
-    match &profile.target.logins_key {
+    match target.flow {
+        Flow::Enhanced => show_pool(target, page),
+        Flow::Basic => {
+            show_pool(target, page);
+            page.pair("duration_seconds", target.duration.as_secs());
+        }
+        Flow::AssumeRole => {
+            page.pair("accept_access_tokens", profile.accept_access_tokens);
+            page.pair("duration_seconds", target.duration.as_secs());
+            target.external_id.iter().for_each(|id| page.text("external_id", id));
+        }
+    }
+    if let Some(texts) = texts.filter(|_| target.flow != Flow::Enhanced) {
+        show_session(texts, &profile.session, page);
+    }
+    if !profile.rules.groups.is_empty() {
+        page.lines("groups", profile.rules.groups.iter().map(group));
+    }
+    show_roles(name, &profile.rules, target.flow, page);
+}
+
+fn show_pool(target: &Target, page: &mut Page) {
+    page.text("identity_pool_id", &target.identity_pool_id);
+    match &target.logins_key {
         Some(logins_key) => page.text("logins_key", logins_key),
         None => page.note("logins_key: the token's issuer without https://"),
     }
-    show_roles(name, &profile.rules, page);
 }
 
-fn show_roles(profile: &str, rules: &Rules, page: &mut Page) {
+/// What is not there is not shown: nothing takes its place.
+fn show_session(texts: &Texts, session: &SessionTemplates, page: &mut Page) {
+    page.text("session_name", &texts.session_name);
+    texts.source_identity.iter().for_each(|text| page.text("source_identity", text));
+    if !texts.session_tags.is_empty() {
+        page.table("session_tags", texts.session_tags.iter().map(|(key, text)| (&**key, &**text)));
+    }
+    texts.session_policy.iter().for_each(|text| page.text("session_policy", text));
+    for (key, list) in [("transitive_tag_keys", &session.transitive_tag_keys), ("policy_arns", &session.policy_arns)] {
+        if !list.is_empty() {
+            page.list(key, list.iter().map(|text| &**text));
+        }
+    }
+}
+
+fn show_roles(profile: &str, rules: &Rules, flow: Flow, page: &mut Page) {
     page.header(&format!("[profiles.{}.roles]", key(profile)));
     match &rules.mapping {
         Mapping::Token => {
             page.text("mapping", "token");
-            show_ambiguous(&rules.ambiguous, page);
-            page.pair("preferred_role_must_be_listed", rules.preferred_must_be_listed);
+            show_ambiguous(&rules.ambiguous, flow, page);
+            if rules.groups.is_empty() {
+                page.pair("preferred_role_must_be_listed", rules.preferred_must_be_listed);
+            } else {
+                page.note("preferred_role_must_be_listed: the groups decide, no role in the token");
+            }
         }
-        Mapping::Rules(_) => page.text("mapping", "rules"),
+        Mapping::Rules(each) => {
+            page.text("mapping", "rules");
+            page.lines("rules", each.iter().map(rule));
+            show_ambiguous(&rules.ambiguous, flow, page);
+            page.note("preferred_role_must_be_listed: the rules decide, no role in the token");
+        }
         Mapping::Pool => {
             page.text("mapping", "pool");
             page.note("ambiguous_role_resolution, preferred_role_must_be_listed: the identity pool decides alone");
         }
     }
-    let aliases = rules.aliases.iter().map(|(alias, role)| format!("{} = {}", key(alias), quoted(role.as_str())));
-    let aliases: Vec<_> = aliases.collect();
-    page.pair("aliases", if aliases.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", aliases.join(", ")) });
+    page.table("aliases", rules.aliases.iter().map(|(alias, role)| (&**alias, role.as_str())));
 }
 
-fn show_ambiguous(ambiguous: &Ambiguous, page: &mut Page) {
+fn show_ambiguous(ambiguous: &Ambiguous, flow: Flow, page: &mut Page) {
     let Ambiguous::AuthenticatedRole(role) = ambiguous else {
         return page.text("ambiguous_role_resolution", "deny");
     };
     page.text("ambiguous_role_resolution", "authenticated_role");
     match role {
         Some(role) => page.text("authenticated_role", role.as_str()),
-        None => page.note("authenticated_role: the identity pool's own"),
+        None if flow == Flow::Enhanced => page.note("authenticated_role: the identity pool's own"),
+        None => {}
     }
+}
+
+fn group(group: &Group) -> String {
+    let (name, role) = (quoted(&group.name), quoted(group.role.as_str()));
+    format!("{{ name = {name}, precedence = {}, role_arn = {role} }}", group.precedence)
+}
+
+fn rule(rule: &Rule) -> String {
+    let [claim, match_type, value, role] =
+        [&*rule.claim, rule.match_type.name(), &*rule.value, rule.role.as_str()].map(quoted);
+    format!("{{ claim = {claim}, match_type = {match_type}, value = {value}, role_arn = {role} }}")
 }
 
 /// A string value; what would be read as a variable is escaped.

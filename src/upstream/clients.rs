@@ -40,9 +40,13 @@ pub(super) struct Clients {
 
 impl Clients {
     /// Makes them; nothing is called, except that the broker's own identity is looked for where it is needed.
-    pub(super) async fn new(config: &Config) -> Self {
+    pub(super) async fn new(config: &Config, own: Option<SharedCredentialsProvider>) -> Self {
         let cognito = config.pool_regions.iter().map(|region| (region.clone(), cognito(region, config)));
-        let own = if config.own_identity { Some(own_identity(config).await) } else { None };
+        let own = match (config.own_identity, own) {
+            (false, _) => None,
+            (true, Some(given)) => Some(given),
+            (true, None) => Some(own_identity(config).await),
+        };
         let sts = config.sts_regions.iter().map(|region| (region.clone(), sts(region, config, own.clone())));
         Self { cognito: cognito.collect(), sts: sts.collect() }
     }

@@ -3,6 +3,8 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use aws_credential_types::provider::SharedCredentialsProvider;
+
 use crate::clock::Clock;
 use crate::error::chain;
 use crate::metrics::{Metrics, Operation};
@@ -19,9 +21,15 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// Clients for all regions. Nothing is called yet, except to find the broker's own identity where it is needed.
-    pub async fn new(config: &Config, clock: Clock, metrics: Arc<Metrics>) -> Self {
-        let clients = Clients::new(config).await;
+    /// Clients for all regions. Nothing is called yet, except to find the broker's own identity where it is needed and
+    /// `own` does not give it.
+    pub async fn new(
+        config: &Config,
+        own: Option<SharedCredentialsProvider>,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let clients = Clients::new(config, own).await;
         Self { calls: Calls { clients, clock, metrics }, identities: Identities::new() }
     }
 

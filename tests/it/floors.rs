@@ -42,6 +42,7 @@ const ABSENCES: &[(&str, &[&str])] = &[
             "server/admin.rs",
             "broker/sessions.rs",
             "dev/sessions.rs",
+            "cli/dev.rs",
         ],
     ),
     ("std::env", &["config/"]),

@@ -50,3 +50,17 @@ async fn its_python_gets_a_session() {
     let held = scene.ask("/v1/credentials", &token("alice")).await.json();
     assert!(told.starts_with(held["AccessKeyId"].as_str().unwrap()), "{done:?}");
 }
+
+#[test]
+fn its_policy_is_one() {
+    let policy = cupbearer::templates::PolicyTemplate::parse(block("json")).unwrap();
+    let claims = |tenant: &str| {
+        let mut claims = cupbearer::model::Claims::new();
+        claims.insert("custom:tenant".to_owned(), tenant.into());
+        claims
+    };
+    let filled = policy.fill(&claims("t1")).unwrap();
+    assert!(filled.contains("arn:aws:s3:::documents/t1/*"), "{filled}");
+    assert!(policy.fill(&claims("t1/t2")).is_err(), "a tenant cannot reach into another's prefix");
+    assert!(policy.fill(&claims("*")).is_ok_and(|filled| filled.contains("documents/${*}/*")));
+}

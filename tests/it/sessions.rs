@@ -214,7 +214,7 @@ async fn every_decision_is_a_line_of_the_audit_log() {
     scene.ask("/v1/credentials/default/editor", &alice).await;
     scene.ask("/v1/credentials/default/editor", &alice).await;
     scene.ask("/v1/credentials", &token("carol")).await;
-    scene.ask("/v1/credentials", "garbage\u{7f}").await;
+    scene.ask("/v1/credentials", "garbage").await;
     crate::grpc::ask(scene.grpc, &token("bob"), "", None).await.unwrap();
     let denial =
         Fault::aws(400, "NotAuthorizedException", "Token is not from a supported provider of this identity pool.");
@@ -245,4 +245,33 @@ async fn every_decision_is_a_line_of_the_audit_log() {
     assert_eq!(lines[5]["aws_request_id"], json!("11111111-2222-3333-4444-555555555555"));
     let parts: Vec<_> = alice.split('.').collect();
     assert!(!text.contains(parts[1]) && !text.contains(parts[2]), "no token");
+}
+
+/// A stock SDK on a session URI, two users at once in one process: each is itself, ten thousand times.
+#[tokio::test]
+async fn two_users_of_one_process_are_never_mixed_up() {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    let scene = Scene::new().await;
+    let mut sessions = Vec::new();
+    for (user, role) in [("alice", "rbac-users-admin-role"), ("bob", "rbac-users-editor-role")] {
+        let session = open(&scene, &token(user), "").await;
+        sessions.push(json!({"uri": session.credentials_uri, "token": session.authorization_token, "role": role}));
+    }
+    let (input, endpoint) = (Value::from(sessions).to_string(), scene.proxy.url.clone());
+    let run = move || {
+        let mut python = Command::new(crate::support::tools::TOOLS.python("python"));
+        python.arg(crate::support::third_party::client("two_users.py")).args(["--calls", "10000"]).env_clear();
+        python.env("AWS_ENDPOINT_URL", endpoint).env("AWS_REGION", "us-east-1").env("AWS_DEFAULT_REGION", "us-east-1");
+        python.env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", "/nonexistent");
+        let mut child = python.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let done = tokio::task::spawn_blocking(run).await.unwrap();
+    let told = String::from_utf8_lossy(&done.stdout);
+    let found: Value = serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {done:?}"));
+    let roles = json!(["rbac-users-admin-role", "rbac-users-editor-role"]);
+    assert_eq!(found, json!({"calls": 10_000, "wrong": 0, "roles": roles}));
+    assert_eq!(scene.proxy.calls("GetCredentialsForIdentity"), 2);
 }

@@ -1,15 +1,22 @@
-//! The files of `tests/it/config`, and whatever else one may find in a file.
+//! The files of `tests/it/config`.
 
-use std::fs;
+mod any;
+mod flows;
+
 use std::time::Duration;
-
-use proptest::prelude::*;
 
 use super::*;
 use crate::roles::{Ambiguous, Mapping};
+use crate::upstream::Flow;
 
 /// What the test environment says, and no fault may.
 const SECRET: &str = "Hunter2 secret!";
+
+/// The same, and it can be the name of a claim.
+const WORD: &str = "Hunter2word";
+
+/// What the file `token` holds.
+const TOKEN: &str = "0123456789abcdef";
 
 fn env(name: &str) -> Option<String> {
     let value = match name {
@@ -17,6 +24,7 @@ fn env(name: &str) -> Option<String> {
         "PORT" => "4000",
         "NESTED" => "${POOL}",
         "SECRET" => SECRET,
+        "WORD" => WORD,
         _ => return None,
     };
     Some(value.to_owned())
@@ -24,6 +32,14 @@ fn env(name: &str) -> Option<String> {
 
 fn no_env(_: &str) -> Option<String> {
     None
+}
+
+/// The files that a configuration can name.
+fn files_of_config(path: &Path) -> io::Result<Vec<u8>> {
+    match path.to_str() {
+        Some("token") => Ok(format!("{TOKEN}\n").into_bytes()),
+        _ => Err(io::ErrorKind::NotFound.into()),
+    }
 }
 
 /// The data files whose names begin with `prefix`, by name.
@@ -46,13 +62,13 @@ fn file(name: &str) -> String {
 }
 
 fn sound(name: &str) -> Config {
-    let parsed = parse(name, &file(name), &env);
+    let parsed = parse_with_files(name, &file(name), &env, &files_of_config);
     parsed.unwrap_or_else(|faults| panic!("{faults}"))
 }
 
 /// The faults of `text`; it must have some.
 fn faults(name: &str, text: &str) -> Faults {
-    parse(name, text, &env).err().unwrap_or_else(|| panic!("{name} has no faults"))
+    parse_with_files(name, text, &env, &files_of_config).err().unwrap_or_else(|| panic!("{name} has no faults"))
 }
 
 /// The `# expect: LINE: KEY: MESSAGE` lines of a file; `-` stands for no key.
@@ -80,8 +96,9 @@ fn bad_files_have_the_faults_that_they_say_and_no_others() {
             left.remove(found);
         }
         assert!(left.is_empty(), "{name} has more: {left:#?}");
-        assert!(!faults.to_string().contains(SECRET), "{faults}");
-        assert!(!format!("{faults:?}").contains(SECRET), "{faults:?}");
+        for told in [faults.to_string(), format!("{faults:?}")] {
+            assert!(!told.contains(SECRET) && !told.contains(WORD), "{told}");
+        }
     }
 }
 
@@ -99,7 +116,9 @@ fn a_fault_is_one_line_with_file_line_key_and_what_would_be_right() {
 fn what_is_shown_is_a_file_that_says_the_same() {
     for (name, text) in files("ok-").into_iter().filter(|(name, _)| !name.ends_with("-shown.toml")) {
         let shown = sound(&name).show();
-        let again = parse("shown", &shown, &no_env).unwrap_or_else(|faults| panic!("{name}: {faults}\n{shown}"));
+        let again = parse_with_files("shown", &shown, &no_env, &files_of_config);
+        let again = again.unwrap_or_else(|faults| panic!("{name}: {faults}\n{shown}"));
+        assert_eq!(again.warnings(), sound(&name).warnings(), "{name}");
         assert_eq!(again.show(), shown, "{name}");
         assert_eq!(shown, file(&name.replace(".toml", "-shown.toml")), "{name}:\n{text}");
     }
@@ -133,6 +152,12 @@ fn what_is_not_said_has_the_documented_defaults() {
     assert_eq!((&profile.rules.mapping, &profile.rules.ambiguous), (&Mapping::Token, &Ambiguous::Deny));
     assert!(profile.rules.preferred_must_be_listed && profile.rules.aliases.is_empty());
     assert_eq!(profile.target.logins_key, None);
+    assert_eq!((profile.target.flow, profile.target.duration), (Flow::Enhanced, Duration::from_secs(3600)));
+    assert!(!profile.accept_access_tokens && !config.auth.access_tokens && !config.upstream.own_identity);
+    assert!(config.upstream.sts_regions.is_empty() && config.upstream.sts_endpoint_url.is_none());
+    let sessions = &config.broker.sessions;
+    assert_eq!((sessions.all, sessions.per_subject, sessions.idle), (10_000, 32, Duration::from_secs(3600)));
+    assert!(config.audit.is_none() && server.admin_token.is_none() && config.warnings().is_empty());
 }
 
 #[test]
@@ -148,6 +173,10 @@ fn what_is_said_is_used() {
     // The service's own address goes before the one for all.
     let endpoint = config.upstream.cognito_identity_endpoint_url.as_ref().map(url::Url::as_str);
     assert_eq!(endpoint, Some("http://localhost:5600/"));
+    assert_eq!(config.upstream.sts_endpoint_url.as_ref().map(url::Url::as_str), Some("http://localhost:5601/"));
+    let sessions = &config.broker.sessions;
+    assert_eq!((sessions.all, sessions.per_subject, sessions.idle), (1, 1, Duration::from_secs(60)));
+    assert_eq!(config.audit, Some(audit::Destination::File("/var/log/cupbearer/${x.jsonl".into())));
     let pool = &config.auth.user_pools[0];
     // Byte for byte as typed, since tokens are compared with it.
     assert_eq!(&*pool.issuers[1], "http://[::1]:5600/local_Pool/");
@@ -192,6 +221,15 @@ fn lengths_have_their_limits() {
     }
     for (length, fits) in [(1, true), (64, true), (65, false), (0, false)] {
         assert_eq!(forms::name(long("a", length)).is_ok(), fits);
+        // Characters, not bytes.
+        assert_eq!(forms::claim(long("é", length)).is_ok(), fits);
+    }
+    for (length, fits) in [(1, true), (128, true), (129, false), (0, false)] {
+        assert_eq!(forms::group(long("é", length)).is_ok(), fits);
+        assert_eq!(forms::rule_value(long("é", length)).is_ok(), fits);
+    }
+    for (length, fits) in [(1, false), (2, true), (1224, true), (1225, false)] {
+        assert_eq!(forms::external_id(long("a", length)).is_ok(), fits);
     }
 }
 
@@ -203,8 +241,13 @@ fn a_file_that_cannot_be_read_says_so() {
     assert!(fault(&path).starts_with(&format!("{}: cannot be read: ", path.display())));
     fs::write(&path, b"[server]\n# \xff\n").unwrap();
     assert_eq!(fault(&path), format!("{}:2: no TOML: the line is not UTF-8", path.display()));
-    fs::write(&path, file("ok-minimal.toml")).unwrap();
-    assert!(load(&path).is_ok());
+    let token = directory.path().join("token");
+    fs::write(&path, format!("{}\n[admin]\ntoken_file = {:?}\n", file("ok-minimal.toml"), token.display())).unwrap();
+    assert!(fault(&path).contains(": admin.token_file: the file cannot be read: "));
+    for (length, fits) in [(16, true), (1024, true), (15, false), (1025, false), (100_000, false)] {
+        fs::write(&token, "t".repeat(length) + "\r\n").unwrap();
+        assert_eq!(load(&path).is_ok(), fits, "{length}");
+    }
 }
 
 #[test]
@@ -212,87 +255,4 @@ fn the_flag_says_where_the_file_is() {
     assert_eq!(config_path(Some(PathBuf::from("a.toml"))), Ok(PathBuf::from("a.toml")));
     assert!(NoPath.to_string().contains("CUPBEARER_CONFIG"));
     assert!(temp_dir().is_absolute());
-}
-
-/// A sound file with a part of it replaced.
-fn mutated() -> impl Strategy<Value = String> {
-    let part = prop_oneof![
-        "\\PC{0,12}".boxed(),
-        Just("${SECRET}".to_owned()).boxed(),
-        "[-0-9.einfa]{1,22}".boxed(),
-        prop::sample::select(vec!["[", "]", "[[", "{", "}", "\"", "'''", "=", ".", "\n", "#", "\r\n", "\\"])
-            .prop_map(str::to_owned)
-            .boxed(),
-    ];
-    let whole = prop_oneof![Just("ok-everything.toml"), Just("ok-sample.toml"), Just("ok-environment.toml")];
-    (whole, prop::collection::vec((any::<prop::sample::Index>(), 0..24_usize, part), 1..4)).prop_map(
-        |(name, changes)| {
-            let mut text: Vec<char> = file(name).chars().collect();
-            for (at, length, part) in changes {
-                let at = at.index(text.len() + 1);
-                text.splice(at..(at + length).min(text.len()), part.chars());
-            }
-            text.into_iter().collect()
-        },
-    )
-}
-
-/// One value of a sound file replaced by another one, of whatever kind.
-fn revalued() -> impl Strategy<Value = String> {
-    let value = prop_oneof![
-        any::<i64>().prop_map(|number| number.to_string()),
-        any::<f64>().prop_map(|number| toml::Value::from(number).to_string()),
-        "\\PC{0,40}".prop_map(|text| toml::Value::from(text).to_string()),
-        prop::sample::select(vec!["true", "[]", "{}", "[[[]]]", "{ a = { b = 1 } }", "\"${SECRET}\"", "1979-05-27"])
-            .prop_map(str::to_owned),
-    ];
-    (any::<prop::sample::Index>(), value).prop_map(|(at, value)| {
-        let text = file("ok-everything.toml");
-        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
-        let pairs: Vec<_> = (0..lines.len()).filter(|line| lines[*line].contains(" = ")).collect();
-        let line = &mut lines[*at.get(&pairs)];
-        let key = line.split(" = ").next().unwrap_or_default();
-        *line = format!("{key} = {value}");
-        lines.join("\n")
-    })
-}
-
-/// Whatever the file says, reading it ends in a configuration that can be shown and read again, or in faults.
-fn judge(text: &str) {
-    match parse("any.toml", text, &env) {
-        Ok(config) => {
-            assert!(!config.auth.user_pools.is_empty() && !config.broker.profiles.is_empty());
-            let shown = config.show();
-            let again = parse("shown", &shown, &no_env).unwrap_or_else(|faults| panic!("{faults}\n{shown}"));
-            assert_eq!(again.show(), shown);
-        }
-        Err(faults) => {
-            let told = faults.to_string();
-            assert!(!told.contains(SECRET), "{told}");
-            assert_eq!(told.split('\n').count(), faults.iter().count(), "{told}");
-            assert!(told.lines().all(|line| line.starts_with("any.toml")), "{told}");
-        }
-    }
-}
-
-proptest! {
-    #[test]
-    fn any_text_is_judged(text in "(\\PC|\n|\"|\\[|\\]|=){0,200}") {
-        judge(&text);
-    }
-
-    #[test]
-    fn any_bytes_are_judged(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        prop_assert!(parse_bytes("any.toml", &bytes, &env).is_err());
-    }
-
-    #[test]
-    fn any_slip_is_judged(text in mutated()) {
-        judge(&text);
-    }
-
-    #[test]
-    fn any_value_is_judged(text in revalued()) {
-        judge(&text);
-    }
 }
