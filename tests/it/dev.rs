@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use cupbearer::dev::USER_NAMES;
+use cupbearer::dev::{ADMIN_ROLE_ARN, EDITOR_ROLE_ARN, USER_NAMES};
 use serde_json::json;
 
 use crate::support::daemon::{Daemon, command};
@@ -40,6 +40,38 @@ async fn a_newcomer_gets_credentials() {
     assert!(written.contains(&format!("http = \"{http}\"")), "the ports in force: {written}");
     let second = command(&arguments, &[]).output().unwrap();
     assert_eq!(second.status.code(), Some(2), "the directory is taken: {second:?}");
+}
+
+/// The scenario in all three flows: by precedence, by default role, and as the API's own role.
+#[tokio::test]
+async fn the_scenario_runs_in_every_flow() {
+    let place = tempfile::tempdir().unwrap();
+    for ambiguous in ["authenticated_role", "deny"] {
+        let dir = place.path().join(ambiguous);
+        let path = dir.to_str().unwrap();
+        let arguments = ["dev", "--port", "0", "--log-format", "json", "--dir", path, "--ambiguous", ambiguous];
+        let daemon = Daemon::start(&arguments, &[]);
+        daemon.ready().await;
+        let address = daemon.address("http").await;
+        for profile in ["basic", "assume-role"] {
+            for (user, role) in [("alice", ADMIN_ROLE_ARN), ("bob", EDITOR_ROLE_ARN), ("carol", EDITOR_ROLE_ARN)] {
+                let token = std::fs::read_to_string(dir.join(format!("{user}.jwt"))).unwrap();
+                let reply = http::credentials(address, &format!("/v1/credentials/{profile}"), &token).await;
+                if user == "carol" && ambiguous == "deny" {
+                    assert_eq!((reply.status, &reply.json()["code"]), (403, &json!("RoleNotAllowed")), "{profile}");
+                } else {
+                    assert_eq!(
+                        (reply.status, &reply.json()["RoleArn"]),
+                        (200, &json!(role)),
+                        "{profile} {user} {reply:?}"
+                    );
+                }
+            }
+            let bob = std::fs::read_to_string(dir.join("bob.jwt")).unwrap();
+            let reply = http::credentials(address, &format!("/v1/credentials/{profile}/admin"), &bob).await;
+            assert_eq!(reply.status, 403, "{profile}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ mod leaks;
 mod lifecycle;
 mod metrics;
 mod readme;
+mod refusals;
 mod sessions;
 mod support;
 mod third_party;

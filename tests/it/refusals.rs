@@ -1,0 +1,189 @@
+//! What AWS refuses in the flows where we choose the role: the embedded emulator says AWS's own texts, and the caller
+//! hears the table's row, the log and the audit log the hint.
+
+use std::sync::Arc;
+
+use cupbearer::dev::{
+    ADMIN_ROLE_ARN, API_ROLE_PATH, BASIC_IDENTITY_POOL_ID, CLASSIC_OFF_IDENTITY_POOL_ID, EDITOR_ROLE_ARN, EXTERNAL_ID,
+    EXTERNAL_ROLE_ARN, IDENTITY_POOL_ID, UNTAGGED_ROLE_ARN,
+};
+use serde_json::json;
+
+use crate::support::daemon::Daemon;
+use crate::support::http;
+use crate::support::proxy::{Backend, Fault, Proxy};
+use crate::support::scene::{EMULATOR, token, token_with};
+use crate::support::settings::Settings;
+
+struct Scene {
+    proxy: Proxy,
+    daemon: Daemon,
+    dir: tempfile::TempDir,
+}
+
+impl Scene {
+    /// With these profiles beside the default one, as the emulator's API role.
+    async fn new(profiles: &str) -> Self {
+        let (mut daemon, proxy, dir) = start(profiles).await;
+        daemon.ready().await;
+        let _ = &mut daemon;
+        Self { proxy, daemon, dir }
+    }
+
+    async fn ask(&self, path: &str, token: &str) -> http::Reply {
+        http::credentials(self.daemon.address("http").await, path, token).await
+    }
+
+    fn audit(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("audit.jsonl")).unwrap_or_default()
+    }
+}
+
+async fn start(profiles: &str) -> (Daemon, Proxy, tempfile::TempDir) {
+    let proxy = Proxy::start(Backend::Embedded(Arc::clone(&EMULATOR))).await;
+    let dir = tempfile::tempdir().unwrap();
+    let audit = dir.path().join("audit.jsonl");
+    let more = format!("---\n[audit]\nfile = \"{}\"\n{profiles}", audit.display());
+    let text = Settings { more: &more, ..Settings::new(&proxy.url) }.text();
+    let uri = format!("{}{API_ROLE_PATH}", proxy.url);
+    let home = dir.path().to_str().unwrap().to_owned();
+    let own = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri.as_str()), ("HOME", home.as_str())];
+    let file = dir.path().join("cupbearer.toml");
+    std::fs::write(&file, text).unwrap();
+    let daemon = Daemon::start(&["serve", "--config", file.to_str().unwrap(), "--log-format", "json"], &own);
+    (daemon, proxy, dir)
+}
+
+/// A profile that gives everybody `role`.
+fn profile(name: &str, flow: &str, pool: &str, role: &str, more: &str) -> String {
+    let pool = if pool.is_empty() { String::new() } else { format!("identity_pool_id = \"{pool}\"") };
+    format!(
+        r#"
+[profiles.{name}]
+flow = "{flow}"
+{pool}
+{more}
+[profiles.{name}.roles]
+mapping = "rules"
+ambiguous_role_resolution = "deny"
+rules = [{{ claim = "token_use", match_type = "Equals", value = "id", role_arn = "{role}" }}]
+"#
+    )
+}
+
+#[tokio::test]
+async fn each_has_its_row_and_its_hint() {
+    let editor = EDITOR_ROLE_ARN;
+    let gone = "arn:aws:iam::111122223333:role/rbac-no-such-role";
+    let tags = "session_tags = { tenant = \"{{sub}}\" }";
+    let external = format!("external_id = \"{EXTERNAL_ID}\"");
+    let long = "duration_seconds = 7200";
+    let profiles = [
+        profile("mapped", "basic", IDENTITY_POOL_ID, editor, ""),
+        profile("off", "basic", CLASSIC_OFF_IDENTITY_POOL_ID, editor, ""),
+        profile("gone", "basic", BASIC_IDENTITY_POOL_ID, gone, ""),
+        profile("long", "basic", BASIC_IDENTITY_POOL_ID, UNTAGGED_ROLE_ARN, long),
+        profile("good", "basic", BASIC_IDENTITY_POOL_ID, editor, long),
+        profile("untagged", "assume-role", "", UNTAGGED_ROLE_ARN, tags),
+        profile("stranger", "assume-role", "", EXTERNAL_ROLE_ARN, ""),
+        profile("external", "assume-role", "", EXTERNAL_ROLE_ARN, &external),
+    ];
+    let scene = Scene::new(&profiles.concat()).await;
+    let table = [
+        ("mapped", "remove the mappings"),
+        ("off", "AllowClassicFlow"),
+        ("gone", "trust policy"),
+        ("long", "duration_seconds"),
+        ("untagged", "is missing"),
+        ("stranger", "is missing"),
+    ];
+    for (profile, hint) in table {
+        let reply = scene.ask(&format!("/v1/credentials/{profile}"), &token("bob")).await;
+        assert_eq!((reply.status, &reply.json()["code"]), (403, &json!("UpstreamDenied")), "{profile}: {reply:?}");
+        let line = |text: String| text.lines().any(|line| line.contains(hint)).then_some(());
+        assert!(scene.daemon.wait_for(|daemon| line(daemon.log())).await.is_some(), "log: {profile}");
+        assert!(scene.daemon.wait_for(|_| line(scene.audit())).await.is_some(), "audit: {profile}: {}", scene.audit());
+    }
+    for (profile, role) in [("good", editor), ("external", EXTERNAL_ROLE_ARN)] {
+        let reply = scene.ask(&format!("/v1/credentials/{profile}"), &token("bob")).await;
+        assert_eq!((reply.status, &reply.json()["RoleArn"]), (200, &json!(role)), "{profile}: {reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_aged_on_the_way_is_asked_for_once_more() {
+    let scene = Scene::new(&profile("basic", "basic", BASIC_IDENTITY_POOL_ID, EDITOR_ROLE_ARN, "")).await;
+    let xml = "<ErrorResponse><Error><Type>Sender</Type><Code>ExpiredTokenException</Code><Message>Token expired</Message></Error></ErrorResponse>";
+    scene.proxy.bend("AssumeRoleWithWebIdentity", Fault::Says(400, xml.to_owned()));
+    assert_eq!(scene.ask("/v1/credentials/basic", &token("bob")).await.status, 403);
+    assert_eq!((scene.proxy.calls("GetOpenIdToken"), scene.proxy.calls("AssumeRoleWithWebIdentity")), (2, 2));
+}
+
+#[tokio::test]
+async fn a_session_of_an_assumed_role_is_what_the_templates_say() {
+    let policy = r#"session_policy = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/{{custom:tenant}}/*"}]}'"#;
+    let more = format!(
+        "session_name = \"{{{{cognito:username}}}}\"\nsource_identity = \"{{{{sub}}}}\"\n\
+         session_tags = {{ groups = \"{{{{cognito:groups}}}}\" }}\ntransitive_tag_keys = [\"groups\"]\n{policy}"
+    );
+    let scene = Scene::new(&profile("own", "assume-role", "", ADMIN_ROLE_ARN, &more)).await;
+    let of = |tenant: &str| {
+        let tenant = tenant.to_owned();
+        token_with(|claims| claims["custom:tenant"] = tenant.into())
+    };
+    let reply = scene.ask("/v1/credentials/own", &of("t1")).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let told = EMULATOR.describe_session(reply.json()["Token"].as_str().unwrap()).unwrap();
+    let text = told.to_string();
+    assert!(
+        text.contains("alice") && text.contains(":admin:editor:") && text.contains("arn:aws:s3:::b/t1/*"),
+        "{text}"
+    );
+    let other = scene.ask("/v1/credentials/own", &of("t2")).await;
+    assert_ne!(other.json()["AccessKeyId"], reply.json()["AccessKeyId"], "another policy is another entry");
+    assert_eq!(scene.ask("/v1/credentials/own", &of("t1/t2")).await.status, 403, "a tenant that would reach further");
+    assert_eq!(scene.ask("/v1/credentials/own", &token("alice")).await.status, 403, "no tenant, no session");
+    assert_eq!(scene.proxy.calls("AssumeRole"), 2);
+}
+
+#[tokio::test]
+async fn a_role_that_chains_for_more_than_an_hour_does_not_start() {
+    let long = profile("long", "assume-role", "", ADMIN_ROLE_ARN, "duration_seconds = 7200");
+    let (mut daemon, _proxy, _dir) = start(&long).await;
+    assert_eq!(daemon.ended().await.code(), Some(1));
+    assert!(daemon.log().contains("profile long") && daemon.log().contains("3600"), "{}", daemon.log());
+}
+
+#[tokio::test]
+async fn a_purge_needs_its_token_and_drops_what_it_names() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("admin");
+    std::fs::write(&file, "an-admin-token-of-some-length\n").unwrap();
+    let scene = Scene::new(&format!("[admin]\ntoken_file = \"{}\"\n", file.display())).await;
+    let admin = scene.daemon.address("admin").await;
+    let purge = async |token: &str, body: &str| {
+        let length = body.len().to_string();
+        let headers = [("Authorization", token), ("Content-Length", length.as_str())];
+        http::send(admin, &(http::request("POST", "/purge", admin, &headers) + body)).await
+    };
+    let own = "an-admin-token-of-some-length";
+    let first = scene.ask("/v1/credentials", &token("alice")).await.json();
+    for (token, body, status) in [
+        ("wrong", "{\"all\":true}", 401),
+        (own, "{}", 400),
+        (own, "{\"all\":false}", 400),
+        (own, "{\"all\":true,\"client_id\":\"x\"}", 400),
+        (own, "{\"subject\":\"x\"}", 400),
+        (own, "nonsense", 400),
+    ] {
+        assert_eq!(purge(token, body).await.status, status, "{token} {body}");
+    }
+    assert_eq!(scene.ask("/v1/credentials", &token("alice")).await.json()["AccessKeyId"], first["AccessKeyId"]);
+    let reply = purge(own, "{\"all\":true}").await;
+    assert_eq!((reply.status, reply.json()), (200, json!({"purged": 1})));
+    assert_ne!(scene.ask("/v1/credentials", &token("alice")).await.json()["AccessKeyId"], first["AccessKeyId"]);
+    let without = Scene::new("").await;
+    let admin = without.daemon.address("admin").await;
+    let off = http::send(admin, &http::request("POST", "/purge", admin, &[("Authorization", own)])).await;
+    assert_eq!(off.status, 405, "off");
+}
