@@ -40,9 +40,9 @@ pub(super) struct Held {
     pub(super) points: Points,
 }
 
-/// A verified token that can be exchanged until it expires.
+/// A verified token that can be exchanged until it expires; or a guest's place, who has none.
 pub(super) struct Login {
-    pub(super) token: CupToken,
+    pub(super) token: Option<CupToken>,
     pub(super) life: LoginLife,
 }
 
@@ -120,13 +120,13 @@ impl Slot {
     /// leave the shorter one: the next request mends that.
     ///
     /// True when there was no living login before: the refresher, which had nothing to exchange, should look again.
-    pub(super) fn offer_login(&self, token: &CupToken, expires: Expiry, now: Moment) -> bool {
+    pub(super) fn offer_login(&self, token: Option<&CupToken>, expires: Expiry, now: Moment) -> bool {
         let login = self.login.load();
         // A login may be dead by the wall clock and still have the later deadline by the other.
         let dead = login.as_ref().is_none_or(|login| login.life.expires.passed(now));
         if dead || login.as_ref().is_none_or(|login| expires.boot() > login.life.expires.boot()) {
             let life = LoginLife { seen: now.boot, expires };
-            self.login.store(Some(Arc::new(Login { token: token.clone(), life })));
+            self.login.store(Some(Arc::new(Login { token: token.cloned(), life })));
         }
         dead
     }

@@ -32,7 +32,19 @@ impl Key {
     }
 }
 
+impl Key {
+    /// The entry of a guest, by the handle that its caller gave it: a list of other length than a caller's, and so never
+    /// the same.
+    pub(super) fn guest(profile: &str, handle: &str) -> Self {
+        Self(of_parts(&[b"guest", profile.as_bytes(), handle.as_bytes()]))
+    }
+}
+
 impl Subject {
+    pub(super) fn guest(profile: &str, handle: &str) -> Self {
+        Self(of_parts(&[b"guest", profile.as_bytes(), handle.as_bytes()]))
+    }
+
     pub(super) fn new(caller: &Caller) -> Self {
         Self(of_parts(&[caller.issuer.as_bytes(), caller.subject.as_bytes()]))
     }

@@ -6,6 +6,7 @@
 mod cache;
 mod entries;
 mod explain;
+mod guests;
 mod key;
 mod profile;
 mod refresher;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::auth::Verifier;
-use crate::clock::{Clock, Expiry};
+use crate::clock::{Clock, Expiry, Moment};
 use crate::error::{Error, Kind};
 use crate::metrics::{Lookup, Metrics};
 use crate::model::{Ask, Caller, Credentials};
@@ -72,12 +73,12 @@ pub struct Visit {
 pub struct Grant {
     /// The credentials.
     pub credentials: Arc<Credentials>,
-    /// When the presented token expires.
-    pub present_token_by: Expiry,
+    /// When the presented token expires; a guest has none.
+    pub present_token_by: Option<Expiry>,
     /// Whether less is left than replies should have.
     pub near_expiry: bool,
-    /// Whose they are.
-    pub caller: Arc<Caller>,
+    /// Whose they are; nobody's whom we could name, if a guest's.
+    pub caller: Option<Arc<Caller>>,
     /// How it was decided.
     pub decision: Decision,
 }
@@ -160,12 +161,20 @@ impl Broker {
             }
             Err(error) => Err(error),
         };
-        if let Err(error) = &done
-            && error.kind().passes_by_itself()
-            && visit.hold_failures
-        {
-            tokio::time::sleep_until(held_until).await;
-        }
+        hold(&done, held_until, visit).await;
+        done
+    }
+
+    /// The credentials of an unauthenticated identity, which is kept for `handle`. Never in place of a refused token: a
+    /// guest brings none.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] and [`Kind::ProfileNotAllowed`] for a profile that is not there or takes no guests.
+    pub async fn guest_credentials(&self, profile: &str, handle: &str, visit: Visit) -> Result<Grant, Error> {
+        let held_until = tokio::time::Instant::now() + visit.hold;
+        let answer = self.answer_guest(profile, handle, visit.holder);
+        let done = tokio::time::timeout_at(held_until, answer).await.unwrap_or_else(|_elapsed| Err(not_yet()));
+        hold(&done, held_until, visit).await;
         done
     }
 
@@ -261,11 +270,20 @@ impl Broker {
         let reason = plan.choice.reason;
         if let Some(credentials) = self.fresh(&key, token, caller, holder) {
             self.metrics.looked_up(Lookup::Hit);
-            return Ok(self.grant(credentials, caller, Decision { flow, reason, hit: true }));
+            return Ok(self.grant(credentials, Some(caller), Decision { flow, reason, hit: true }));
         }
         self.metrics.looked_up(Lookup::Miss);
-        let credentials = self.ask_refresher(key, token, caller, profile, plan, holder).await?;
-        Ok(self.grant(credentials, caller, Decision { flow, reason, hit: false }))
+        let wanted = Wanted {
+            subject: Subject::new(caller),
+            target: Arc::clone(&profile.target),
+            issuer: Arc::clone(&caller.issuer),
+            user: Arc::clone(&caller.subject),
+            client_id: Arc::clone(&caller.client_id),
+            role: plan.role,
+            session: Arc::new(plan.session),
+        };
+        let credentials = self.ask_refresher(key, Some(token.clone()), caller.expires, wanted, holder).await?;
+        Ok(self.grant(credentials, Some(caller), Decision { flow, reason, hit: false }))
     }
 
     fn plan(&self, caller: &Caller, ask: &Ask) -> Result<(&Profile, Plan), Error> {
@@ -275,53 +293,57 @@ impl Broker {
     }
 
     fn fresh(&self, key: &Key, token: &CupToken, caller: &Caller, holder: bool) -> Option<Arc<Credentials>> {
-        let slot: Arc<Slot> = self.cache.slot(key)?;
         let now = self.clock.now();
+        let (slot, credentials) = self.take(key, holder, now)?;
+        if slot.offer_login(Some(token), caller.expires, now) {
+            self.nudge(key, &slot);
+        }
+        Some(credentials)
+    }
+
+    fn take(&self, key: &Key, holder: bool, now: Moment) -> Option<(Arc<Slot>, Arc<Credentials>)> {
+        let slot = self.cache.slot(key)?;
         let taken = slot.take(holder, now)?;
-        let revived = slot.offer_login(token, caller.expires, now);
-        if (taken.nudge || revived) && self.wishes.try_send(Wish::Nudge(*key)).is_err() {
+        if taken.nudge {
+            self.nudge(key, &slot);
+        }
+        Some((slot, taken.credentials))
+    }
+
+    fn nudge(&self, key: &Key, slot: &Slot) {
+        if self.wishes.try_send(Wish::Nudge(*key)).is_err() {
             slot.nudge_again();
         }
-        Some(taken.credentials)
     }
 
     async fn ask_refresher(
         &self,
         key: Key,
-        token: &CupToken,
-        caller: &Caller,
-        profile: &Profile,
-        plan: Plan,
+        token: Option<CupToken>,
+        token_expires: Expiry,
+        wanted: Wanted,
         holder: bool,
     ) -> Result<Arc<Credentials>, Error> {
         let (waiter, answer) = oneshot::channel();
-        let miss = Miss {
-            key,
-            wanted: Wanted {
-                subject: Subject::new(caller),
-                target: Arc::clone(&profile.target),
-                issuer: Arc::clone(&caller.issuer),
-                user: Arc::clone(&caller.subject),
-                client_id: Arc::clone(&caller.client_id),
-                role: plan.role,
-                session: Arc::new(plan.session),
-            },
-            token: token.clone(),
-            token_expires: caller.expires,
-            holder,
-            waiter,
-        };
+        let miss = Miss { key, wanted, token, token_expires, holder, waiter };
         self.wishes.try_send(Wish::Miss(Box::new(miss))).map_err(|_| overloaded())?;
         answer.await.unwrap_or_else(|_gone| Err(overloaded()))
     }
 
-    fn grant(&self, credentials: Arc<Credentials>, caller: &Arc<Caller>, decision: Decision) -> Grant {
+    fn grant(&self, credentials: Arc<Credentials>, caller: Option<&Arc<Caller>>, decision: Decision) -> Grant {
         let near_expiry = credentials.expires.remaining(self.clock.now()) < self.min_remaining;
         if near_expiry {
             self.metrics.near_expiry_served.inc();
         }
-        let (present_token_by, caller) = (caller.expires, Arc::clone(caller));
+        let (present_token_by, caller) = (caller.map(|caller| caller.expires), caller.cloned());
         Grant { credentials, present_token_by, near_expiry, caller, decision }
+    }
+}
+
+/// Holds a failure that passes by itself for as long as the visit says.
+async fn hold(done: &Result<Grant, Error>, until: tokio::time::Instant, visit: Visit) {
+    if visit.hold_failures && done.as_ref().is_err_and(|error| error.kind().passes_by_itself()) {
+        tokio::time::sleep_until(until).await;
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Profile {
     pub user_pools: HashSet<Arc<str>>,
     /// Whether access tokens are taken as well as ID tokens; only where no identity pool has to take them.
     pub accept_access_tokens: bool,
+    /// Whether guests are served, on a path of their own.
+    pub allow_unauthenticated: bool,
     /// How claims become a role.
     pub rules: Rules,
     /// Where the credentials come from.

@@ -131,7 +131,7 @@ impl Refresher {
             self.entries.insert(miss.key, miss.wanted);
         }
         let Some(entry) = self.entries.get_mut(&miss.key) else { return };
-        entry.slot.offer_login(&miss.token, miss.token_expires, now);
+        entry.slot.offer_login(miss.token.as_ref(), miss.token_expires, now);
         // The miss may have raced a landing.
         if let Some(credentials) = entry.slot.take_first(miss.holder, now) {
             miss.waiter.send(Ok(credentials)).ok();

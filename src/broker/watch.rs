@@ -87,6 +87,6 @@ impl Watch {
 
     fn give(&mut self, credentials: Arc<Credentials>) -> Grant {
         self.last = Some(Arc::clone(&credentials));
-        self.broker.grant(credentials, &self.caller, self.decision)
+        self.broker.grant(credentials, Some(&self.caller), self.decision)
     }
 }

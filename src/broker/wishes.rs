@@ -37,7 +37,7 @@ pub enum Selector {
 pub(super) struct Miss {
     pub(super) key: Key,
     pub(super) wanted: Wanted,
-    pub(super) token: CupToken,
+    pub(super) token: Option<CupToken>,
     pub(super) token_expires: Expiry,
     pub(super) holder: bool,
     pub(super) waiter: Waiter,

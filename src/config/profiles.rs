@@ -85,6 +85,9 @@ fn resolve_profile(typed: raw::Profile, ground: &Ground<'_>, found: &Found) -> O
     let for_pool = matches!(flow, Some(Flow::Enhanced | Flow::Basic));
     let accepting = typed.accept_access_tokens.as_given() == Some(&true);
     let accept_access_tokens = typed.accept_access_tokens.unless((for_pool && accepting).then_some(refusal), found);
+    let guests_elsewhere = typed.allow_unauthenticated.as_given() == Some(&true) && flow != Some(Flow::Enhanced);
+    let refusal = "only the enhanced flow gives guests a role, and AWS scopes it down there";
+    let guests = typed.allow_unauthenticated.unless((flow.is_some() && guests_elsewhere).then_some(refusal), found);
     let target = target(typed.target, flow, user_pools.len() > 1, ground.region, found);
     let session = session::resolve(typed.session, flow, found);
     let rules = roles::resolve(typed.roles, typed.groups, flow, found);
@@ -92,6 +95,7 @@ fn resolve_profile(typed: raw::Profile, ground: &Ground<'_>, found: &Found) -> O
     let profile = Profile {
         user_pools: user_pools.into_iter().collect(),
         accept_access_tokens: accept_access_tokens.or(false),
+        allow_unauthenticated: guests.or(false),
         rules,
         target: Arc::new(target?),
         session,

@@ -49,6 +49,7 @@ pub(super) struct Profile {
     pub(super) flow: Field<String>,
     pub(super) user_pools: Field<List>,
     pub(super) accept_access_tokens: Field<bool>,
+    pub(super) allow_unauthenticated: Field<bool>,
     pub(super) target: Target,
     pub(super) session: Session,
     pub(super) groups: Field<Vec<Group>>,
@@ -205,12 +206,13 @@ impl Profile {
             flow: table.take("flow"),
             user_pools: table.take("user_pools"),
             accept_access_tokens: table.take("accept_access_tokens"),
+            allow_unauthenticated: table.take("allow_unauthenticated"),
             target: Target::read(&mut table),
             session: Session::read(&mut table),
             groups: all(table.tables("groups"), Group::read),
             roles: Roles::read(table.table("roles")),
         };
-        table.finish(&["allow_unauthenticated", "volatile_claims"]);
+        table.finish(&["volatile_claims"]);
         profile
     }
 }

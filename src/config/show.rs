@@ -187,7 +187,12 @@ fn show_profile(name: &str, profile: &Profile, texts: Option<&Texts>, page: &mut
     user_pools.sort_unstable();
     page.list("user_pools", user_pools);
     match target.flow {
-        Flow::Enhanced => show_pool(target, page),
+        Flow::Enhanced => {
+            show_pool(target, page);
+            if profile.allow_unauthenticated {
+                page.pair("allow_unauthenticated", true);
+            }
+        }
         Flow::Basic => {
             show_pool(target, page);
             page.pair("duration_seconds", target.duration.as_secs());

@@ -117,11 +117,21 @@ async fn credentials(
     if house.phase() == Phase::Stopping {
         return Err(Error::new(Kind::Draining, "the broker is stopping"));
     }
-    let token = bearer(headers)?;
     let visit = Visit { holder: true, hold: house.config.cold_hold, hold_failures: true };
     match place {
-        Place::Credentials(ask) => house.broker.credentials(&token, asked.insert(ask), visit).await,
-        Place::Session(id) => house.broker.session_credentials(&id, &token, visit).await,
+        Place::Credentials(ask) => {
+            let token = bearer(headers)?;
+            house.broker.credentials(&token, asked.insert(ask), visit).await
+        }
+        Place::Session(id) => house.broker.session_credentials(&id, &bearer(headers)?, visit).await,
+        Place::Guest { profile, handle } => {
+            if headers.contains_key(AUTHORIZATION) {
+                // Whoever brings a token wants to be somebody, and must not become nobody when it is refused.
+                return Err(Error::new(Kind::InvalidRequest, "a guest's path takes no Authorization"));
+            }
+            let ask = asked.insert(Ask { profile, ..Ask::default() });
+            house.broker.guest_credentials(&ask.profile, &handle, visit).await
+        }
     }
 }
 
@@ -129,15 +139,22 @@ async fn credentials(
 enum Place {
     Credentials(Ask),
     Session(String),
+    Guest { profile: String, handle: String },
 }
 
 impl Place {
     fn of(path: &str) -> Result<Self, Error> {
-        match path.strip_prefix("/v1/sessions/") {
-            Some(id) if is_name(id) => Ok(Self::Session(id.to_owned())),
-            Some(_) => Err(Error::new(Kind::NotFound, "the path names no session")),
-            None => ask(path).map(Self::Credentials),
+        if let Some(id) = path.strip_prefix("/v1/sessions/") {
+            let unknown = || Error::new(Kind::NotFound, "the path names no session");
+            return Some(id).filter(|id| is_name(id)).map(|id| Self::Session(id.to_owned())).ok_or_else(unknown);
         }
+        if let Some(rest) = path.strip_prefix("/v1/unauthenticated/") {
+            let unknown = || Error::new(Kind::NotFound, "the path is not /v1/unauthenticated/PROFILE/HANDLE");
+            let named = rest.split_once('/').filter(|(profile, handle)| is_name(profile) && is_name(handle));
+            let (profile, handle) = named.ok_or_else(unknown)?;
+            return Ok(Self::Guest { profile: profile.to_owned(), handle: handle.to_owned() });
+        }
+        ask(path).map(Self::Credentials)
     }
 }
 

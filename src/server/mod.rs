@@ -264,7 +264,7 @@ fn audit_line(line: Line, done: &Result<Grant, Error>) -> Line {
                 source: Some(if decision.hit { "hit" } else { "exchange" }),
                 ..line
             };
-            about(line, &grant.caller)
+            grant.caller.as_ref().map_or_else(|| line.clone(), |caller| about(line.clone(), caller))
         }
         Err(error) => {
             let refused = !error.kind().passes_by_itself() && error.kind() != crate::error::Kind::Internal;

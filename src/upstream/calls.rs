@@ -33,7 +33,7 @@ impl Calls {
             .cognito(order, operation)?
             .get_id()
             .identity_pool_id(&*order.target.identity_pool_id)
-            .logins(order.logins_key(), order.token.expose_secret());
+            .set_logins(order.logins());
         self.measured(operation, async {
             let answer = request.send().await.map_err(|error| failure(operation, &error, order))?;
             let id = answer.identity_id().filter(|id| !id.is_empty()).map(|id| IdentityId(id.into()));
@@ -50,7 +50,7 @@ impl Calls {
             .get_credentials_for_identity()
             .identity_id(&*id.0)
             .set_custom_role_arn(order.role.as_ref().map(ToString::to_string))
-            .logins(order.logins_key(), order.token.expose_secret());
+            .set_logins(order.logins());
         self.measured(operation, async {
             let answer = request.send().await.map_err(|error| failure(operation, &error, order))?;
             let request_id = answer.request_id().map(ToOwned::to_owned);
@@ -71,11 +71,8 @@ impl Calls {
     /// The identity pool's own token for the user: good for ten minutes, and for AssumeRoleWithWebIdentity alone.
     pub(super) async fn get_open_id_token(&self, order: &Order, id: &IdentityId) -> Result<SecretString, Failure> {
         let operation = Operation::GetOpenIdToken;
-        let request = self
-            .cognito(order, operation)?
-            .get_open_id_token()
-            .identity_id(&*id.0)
-            .logins(order.logins_key(), order.token.expose_secret());
+        let request =
+            self.cognito(order, operation)?.get_open_id_token().identity_id(&*id.0).set_logins(order.logins());
         self.measured(operation, async {
             let answer = request.send().await.map_err(|error| failure(operation, &error, order))?;
             let request_id = answer.request_id().map(ToOwned::to_owned);
@@ -182,7 +179,7 @@ where
     E: aws_sdk_cognitoidentity::error::ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     aws_sdk_cognitoidentity::error::SdkError<E, aws_smithy_runtime_api::http::Response>: RequestId,
 {
-    classify::failure(operation, error, order.token.expose_secret())
+    classify::failure(operation, error, order.secret())
 }
 
 fn seconds(order: &Order) -> i32 {

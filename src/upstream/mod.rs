@@ -15,6 +15,7 @@ mod identities;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -43,12 +44,12 @@ pub type Exchanging<'a> = Pin<Box<dyn Future<Output = Result<Credentials, Failur
 pub struct Order {
     /// How and where to ask.
     pub target: Arc<Target>,
-    /// The login's issuer.
+    /// The login's issuer; empty for a guest.
     pub issuer: Arc<str>,
-    /// The login's subject.
+    /// The login's subject, or the handle by which a guest is known.
     pub subject: Arc<str>,
-    /// The login itself.
-    pub token: CupToken,
+    /// The login itself; a guest has none.
+    pub token: Option<CupToken>,
     /// In the enhanced flow the role that was asked for, if one was; in the others the role to assume.
     pub role: Option<RoleArn>,
     /// What the session of an assumed role is to be like.
@@ -153,6 +154,17 @@ impl Target {
 }
 
 impl Order {
+    /// The `Logins` of Cognito's calls: exactly one, or none for a guest.
+    fn logins(&self) -> Option<HashMap<String, String>> {
+        let login = |token: &CupToken| (self.logins_key().to_owned(), token.expose_secret().to_owned());
+        self.token.as_ref().map(|token| HashMap::from([login(token)]))
+    }
+
+    /// The login's text, to be kept out of what is told of a failure.
+    fn secret(&self) -> &str {
+        self.token.as_ref().map_or("", CupToken::expose_secret)
+    }
+
     /// The key under which the login goes into `Logins`.
     fn logins_key(&self) -> &str {
         self.target

@@ -36,7 +36,7 @@ fn order() -> Order {
         target: target("us-east-1:aaaa", None),
         issuer: "https://cognito-idp.us-east-1.amazonaws.com/us-east-1_AbCdEf123".into(),
         subject: "6f0c1e2a".into(),
-        token: CupToken::new("a.b.c"),
+        token: Some(CupToken::new("a.b.c")),
         role: None,
         session: Arc::default(),
     }
@@ -121,7 +121,7 @@ fn an_identity_belongs_to_one_user_of_one_pool() {
     ] {
         assert_eq!(identities.get(&stranger), None);
     }
-    assert_eq!(identities.get(&other(|order| order.token = CupToken::new("d.e.f"))), Some(IdentityId(ID.into())));
+    assert_eq!(identities.get(&other(|order| order.token = Some(CupToken::new("d.e.f")))), Some(IdentityId(ID.into())));
     identities.forget(&alice);
     assert_eq!(identities.get(&alice), None);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cupbearer::dev::{
     ADMIN_ROLE_ARN, API_ROLE_PATH, BASIC_IDENTITY_POOL_ID, CLASSIC_OFF_IDENTITY_POOL_ID, EDITOR_ROLE_ARN, EXTERNAL_ID,
-    EXTERNAL_ROLE_ARN, IDENTITY_POOL_ID, UNTAGGED_ROLE_ARN,
+    EXTERNAL_ROLE_ARN, GUEST_IDENTITY_POOL_ID, IDENTITY_POOL_ID, UNTAGGED_ROLE_ARN,
 };
 use serde_json::json;
 
@@ -152,6 +152,40 @@ async fn a_role_that_chains_for_more_than_an_hour_does_not_start() {
     let (mut daemon, _proxy, _dir) = start(&long).await;
     assert_eq!(daemon.ended().await.code(), Some(1));
     assert!(daemon.log().contains("profile long") && daemon.log().contains("3600"), "{}", daemon.log());
+}
+
+/// A guest's identity is kept for its handle, and nobody becomes a guest by bringing a bad token.
+#[tokio::test]
+async fn guests_have_their_own_path_and_keep_their_identity() {
+    let guests =
+        format!("[profiles.guests]\nidentity_pool_id = \"{GUEST_IDENTITY_POOL_ID}\"\nallow_unauthenticated = true\n");
+    let scene = Scene::new(&guests).await;
+    let address = scene.daemon.address("http").await;
+    let visit = async |path: &str, headers: &[(&str, &str)]| http::get(address, path, headers).await;
+    let kiosk = visit("/v1/unauthenticated/guests/kiosk-7", &[]).await;
+    assert_eq!(kiosk.status, 200, "{kiosk:?}");
+    let told = EMULATOR.describe_session(kiosk.json()["Token"].as_str().unwrap()).unwrap();
+    assert!(told.to_string().contains("rbac-guest-role"), "{told}");
+    let again = visit("/v1/unauthenticated/guests/kiosk-7", &[]).await;
+    assert_eq!(again.json()["AccessKeyId"], kiosk.json()["AccessKeyId"]);
+    let other = visit("/v1/unauthenticated/guests/kiosk-8", &[]).await;
+    assert_ne!(other.header("cupbearer-identity-id"), kiosk.header("cupbearer-identity-id"));
+    assert_eq!((scene.proxy.calls("GetId"), scene.proxy.calls("GetCredentialsForIdentity")), (2, 2));
+    let sent = scene.proxy.bodies("GetCredentialsForIdentity");
+    assert!(sent.iter().all(|body| body.get("Logins").is_none()), "no login is made up");
+
+    for (path, headers, status) in [
+        ("/v1/unauthenticated/guests/kiosk-7", vec![("Authorization", "garbage")], 400),
+        ("/v1/unauthenticated/default/kiosk-7", vec![], 403),
+        ("/v1/unauthenticated/nobody/kiosk-7", vec![], 404),
+        ("/v1/unauthenticated/guests", vec![], 404),
+        ("/v1/unauthenticated/guests/a/b", vec![], 404),
+        ("/v1/credentials/guests", vec![], 401),
+        ("/v1/credentials/guests", vec![("Authorization", "garbage")], 401),
+    ] {
+        assert_eq!(visit(path, &headers).await.status, status, "{path}");
+    }
+    assert_eq!(scene.proxy.calls("GetId"), 2);
 }
 
 #[tokio::test]

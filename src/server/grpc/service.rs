@@ -53,7 +53,7 @@ impl CredentialBroker for Grpc {
         let outcome = done.as_ref().map_or(Outcome::Ok, granted_outcome);
         let done = done.map(|grant| GetCredentialsResponse {
             credentials: Some(granted(&grant)),
-            present_token_by: Some(timestamp(grant.present_token_by.wall())),
+            present_token_by: grant.present_token_by.map(|expiry| timestamp(expiry.wall())),
         });
         finish(house, call.started, outcome, done)
     }
@@ -220,7 +220,7 @@ fn renewals(house: Arc<House>, peer: SocketAddr, ask: Ask, watch: Watch) -> Watc
                 Ok(grant) => {
                     let message = WatchCredentialsResponse {
                         credentials: Some(granted(&grant)),
-                        present_token_by: Some(timestamp(grant.present_token_by.wall())),
+                        present_token_by: grant.present_token_by.map(|expiry| timestamp(expiry.wall())),
                     };
                     Some((Ok(message), Some(watch)))
                 }
