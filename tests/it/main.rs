@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests see the real clock and their own environment")]
 
 mod clients;
+mod cognito_local;
 mod core;
 mod dev;
 mod doors;

@@ -62,7 +62,7 @@ impl World {
 }
 
 /// Ends its process when dropped, or with this process.
-struct Leash(Child);
+pub struct Leash(pub Child);
 
 impl Drop for Leash {
     fn drop(&mut self) {
@@ -71,11 +71,22 @@ impl Drop for Leash {
     }
 }
 
-fn start(kind: &str, dir: &Path) -> Option<(String, Leash)> {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+/// A free port; somebody else may take it before it is used.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A command on a leash, with a clean environment and `dir` for all that it writes.
+pub fn leashed(dir: &Path) -> Command {
     let mut command = Command::new(TOOLS.python("python"));
     command.arg(source("leash.py")).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", dir).env("TMPDIR", dir);
+    command
+}
+
+fn start(kind: &str, dir: &Path) -> Option<(String, Leash)> {
+    let port = free_port();
+    let mut command = leashed(dir);
     let text = port.to_string();
     let ready = if kind == "ministack" {
         command.arg(TOOLS.python("ministack")).env("STATE_DIR", dir).env("S3_DATA_DIR", dir.join("s3"));
@@ -108,7 +119,7 @@ fn start(kind: &str, dir: &Path) -> Option<(String, Leash)> {
 }
 
 /// Whether a GET is answered with 200; without a runtime, since this is called once by whichever test is first.
-fn answers(port: u16, path: &str) -> bool {
+pub fn answers(port: u16, path: &str) -> bool {
     use std::io::{Read, Write};
     let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", port)) else { return false };
     let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");

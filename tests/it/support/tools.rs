@@ -25,13 +25,23 @@ impl Tools {
         self.place.join("venv/bin").join(program)
     }
 
-    /// The Node modules.
+    /// The user pool that is not of AWS.
+    pub fn cognito_local(&self) -> PathBuf {
+        self.place.join("cognito-local/node_modules/.bin/cognito-local")
+    }
+
+    /// The Node modules of the clients.
     pub fn node_modules(&self) -> PathBuf {
         self.place.join("js/node_modules")
     }
 
     fn install() -> Self {
-        let pins = ["requirements-emulators.txt", "requirements-clients.txt", "js/package-lock.json"];
+        let pins = [
+            "requirements-emulators.txt",
+            "requirements-clients.txt",
+            "js/package-lock.json",
+            "cognito-local/package-lock.json",
+        ];
         let pinned: String = pins.iter().map(|file| fs::read_to_string(source(file)).unwrap()).collect();
         let root = Path::new(env!("CARGO_TARGET_TMPDIR"));
         // Other pins are another place, so that an old installation is never taken for the new one.
@@ -41,7 +51,8 @@ impl Tools {
         lock.lock().unwrap();
         if !place.join("installed").exists() {
             install_python(&place);
-            install_node(&place);
+            install_node(&place, "js");
+            install_node(&place, "cognito-local");
             File::create(place.join("installed")).unwrap();
         }
         Self { place }
@@ -60,11 +71,11 @@ fn install_python(place: &Path) {
     run(&mut pip, "pip must reach a Python package index");
 }
 
-fn install_node(place: &Path) {
-    let js = place.join("js");
+fn install_node(place: &Path, folder: &str) {
+    let js = place.join(folder);
     fs::create_dir_all(&js).unwrap();
     for file in ["package.json", "package-lock.json"] {
-        fs::copy(source("js").join(file), js.join(file)).unwrap();
+        fs::copy(source(folder).join(file), js.join(file)).unwrap();
     }
     let arguments = ["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"];
     let hint = "install Node 20 or newer with npm (Debian: apt-get install nodejs npm); npm must reach a registry";
