@@ -127,16 +127,18 @@ impl Bound {
     /// When the operating system does not tell an address.
     pub async fn run(self, mut signals: mpsc::Receiver<()>) -> io::Result<()> {
         let mut tasks = JoinSet::new();
-        let refresher = self.refresher;
+        let (phase, seen) = watch::channel(Phase::Serving);
+        let (refresher, at_the_end) = (self.refresher, seen.clone());
         tasks.spawn(async move {
             refresher.run().await;
-            error!("the refresher has ended: nothing is refreshed any more");
+            if *at_the_end.borrow() < Phase::Stopping {
+                error!("the refresher has ended: nothing is refreshed any more");
+            }
         });
         tasks.spawn(self.sweeper.run());
         self.keepers.into_iter().for_each(|keeper| drop(tasks.spawn(keeper.run())));
 
         let writing = self.writer.map(|writer| tokio::task::spawn_blocking(move || writer.run()));
-        let (phase, seen) = watch::channel(Phase::Serving);
         let serving = self.doors.run(self.broker, self.metrics, self.audit, self.clock, seen);
         let served = tokio::select! {
             served = serving => served,

@@ -94,6 +94,9 @@ pub struct Audit {
 /// The end that writes; it blocks, and has a thread of its own.
 pub struct Writer {
     lines: mpsc::Receiver<Line>,
+    metrics: Arc<Metrics>,
+    /// The last line may have been cut off: the next one begins with a line break.
+    broken: bool,
     out: Box<dyn Write + Send>,
 }
 
@@ -111,7 +114,8 @@ impl Audit {
             Destination::File(path) => Box::new(append(path)?),
         };
         let (lines, queue) = mpsc::channel(QUEUE);
-        Ok((Self { lines: Some(lines), metrics }, Writer { lines: queue, out }))
+        let writer = Writer { lines: queue, metrics: Arc::clone(&metrics), broken: false, out };
+        Ok((Self { lines: Some(lines), metrics }, writer))
     }
 
     /// An end that tells nobody.
@@ -131,19 +135,22 @@ impl Audit {
 impl Writer {
     /// Writes until the last teller is gone; blocks.
     pub fn run(mut self) {
-        let mut failed = false;
         while let Some(line) = self.lines.blocking_recv() {
             let done = self.write(&line);
-            if let (Err(error), false) = (&done, failed) {
-                warn!(%error, "the audit log cannot be written; lines are lost until it can");
+            if let Err(error) = &done {
+                self.metrics.audit_dropped.inc();
+                if !self.broken {
+                    warn!(%error, "the audit log cannot be written; lines are lost until it can");
+                }
             }
-            failed = done.is_err();
+            self.broken = done.is_err();
         }
     }
 
     /// One write for one line, so that lines of two processes do not mix.
     fn write(&mut self, line: &Line) -> io::Result<()> {
-        let mut text = serde_json::to_vec(line)?;
+        let mut text = if self.broken { vec![b'\n'] } else { Vec::new() };
+        serde_json::to_writer(&mut text, line)?;
         text.push(b'\n');
         self.out.write_all(&text)?;
         self.out.flush()

@@ -32,7 +32,7 @@ pub enum Kind {
     ProfileNotAllowed,
     /// The identity pool or the role refused.
     UpstreamDenied,
-    /// There is no such path, profile or alias.
+    /// There is no such path, profile, alias or open session.
     NotFound,
     /// The method is not GET.
     MethodNotAllowed,

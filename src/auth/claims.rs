@@ -96,7 +96,9 @@ impl Rejection {
     const FUTURE: Self = Self::new(Verification::Malformed, "the token is not valid yet: compare the clocks");
     const TOKEN_USE: Self =
         Self::new(Verification::TokenUse, "token_use is not \"id\": identity pools take ID tokens only");
-    const AUDIENCE: Self =
-        Self::new(Verification::Audience, "aud is none of the configured app clients (user_pools.client_ids)");
+    const AUDIENCE: Self = Self::new(
+        Verification::Audience,
+        "aud (in an access token: client_id) is none of the configured app clients (user_pools.client_ids)",
+    );
     const SUBJECT: Self = Self::new(Verification::Malformed, "the token has no sub");
 }

@@ -165,6 +165,11 @@ impl Slot {
         self.renewed.notify_waiters();
     }
 
+    /// For the refresher: the slot leaves the cache, and who waits for it shall look for another one.
+    pub(super) fn dismiss(&self) {
+        self.renewed.notify_waiters();
+    }
+
     /// Ends when new credentials come in, if it was made (and enabled) before they did.
     pub(super) fn renewed(&self) -> Notified<'_> {
         self.renewed.notified()

@@ -214,13 +214,13 @@ impl Entry {
         self.waiters.push((waiter, holder));
     }
 
-    /// Gives the entry a new slot with the login of the old one, which is wiped with its last reader.
-    pub(super) fn renew_slot(&mut self) {
-        let login = self.slot.login();
-        self.slot = Arc::new(Slot::default());
-        if let Some(login) = login {
+    /// Gives the entry a new slot with the login of the old one, and returns the old one.
+    pub(super) fn renew_slot(&mut self) -> Arc<Slot> {
+        let old = std::mem::take(&mut self.slot);
+        if let Some(login) = old.login() {
             self.slot.keep_login(login);
         }
+        old
     }
 
     /// Whether anybody still waits.

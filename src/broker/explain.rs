@@ -29,7 +29,9 @@ pub struct Explanation {
 pub fn explain(profiles: &HashMap<String, Profile>, caller: &Caller, ask: &Ask) -> Result<Explanation, Error> {
     let profile = profiles.get(&ask.profile);
     let profile = profile.ok_or_else(|| Error::new(Kind::NotFound, "no profile has the asked name"))?;
-    let considered = profile.rules.explain(caller, ask.role.as_deref()).considered;
+    // A profile's rules are nobody's business whom it does not admit.
+    let admitted = profile.admit(caller).is_ok();
+    let considered = if admitted { profile.rules.explain(caller, ask.role.as_deref()).considered } else { Vec::new() };
     let decided_by = if profile.target.flow == Flow::Enhanced { "cognito" } else { "cupbearer" };
     match profile.plan(caller, ask) {
         Ok(plan) => Ok(Explanation {

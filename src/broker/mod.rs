@@ -43,6 +43,7 @@ use entries::Wanted;
 use key::{Key, Subject};
 use profile::Plan;
 use sessions::Sessions;
+use watch::Watchers;
 use wishes::{Miss, Wish};
 
 /// What the broker decides by.
@@ -100,6 +101,7 @@ pub struct Broker {
     profiles: HashMap<String, Profile>,
     cache: Arc<Cache>,
     sessions: Sessions,
+    watchers: Watchers,
     wishes: mpsc::Sender<Wish>,
     min_remaining: Duration,
     clock: Clock,
@@ -137,6 +139,7 @@ impl Broker {
             profiles: config.profiles,
             cache,
             sessions: Sessions::new(config.sessions),
+            watchers: Watchers::default(),
             wishes,
             min_remaining: config.policy.min_remaining,
             clock,
@@ -193,18 +196,18 @@ impl Broker {
     /// When the token or the ask is refused, or when there are too many sessions.
     pub async fn open_session(&self, token: CupToken, ask: Ask) -> Result<Opened, Error> {
         let caller = self.verifier.verify(&token).await?;
-        self.plan(&caller, &ask)?;
-        self.sessions.open(&caller, ask, token, self.clock.now())
+        let opened = self.plan(&caller, &ask);
+        let opened = opened.and_then(|_| self.sessions.open(&caller, ask, token, self.clock.now()));
+        opened.map_err(|error| error.about(&caller))
     }
 
-    /// The credentials of a session, for one who brings the session's own token.
+    /// What to ask for a session, for one who brings the session's own token.
     ///
     /// # Errors
-    /// [`Kind::NotFound`] for a session that is not there, [`Kind::Unauthorized`] for a wrong token, and whatever the
-    /// session's own question meets.
-    pub async fn session_credentials(&self, id: &str, own: &CupToken, visit: Visit) -> Result<Grant, Error> {
+    /// [`Kind::NotFound`] for a session that is not there, [`Kind::Unauthorized`] for a wrong token.
+    pub fn enter_session(&self, id: &str, own: &CupToken) -> Result<(CupToken, Ask), Error> {
         let session = self.sessions.enter(id, own, self.clock.now())?;
-        self.credentials(&session.token(), &session.ask, visit).await
+        Ok((session.token(), session.ask.clone()))
     }
 
     /// Brings a newer token of the same subject to a session, and returns when the session now ends.
@@ -213,7 +216,11 @@ impl Broker {
     /// For a token that is refused, or a session that is not this subject's.
     pub async fn update_session(&self, token: CupToken, id: &str) -> Result<Expiry, Error> {
         let caller = self.verifier.verify(&token).await?;
-        self.sessions.update(id, Subject::new(&caller), token, caller.expires, self.clock.now())
+        let now = self.clock.now();
+        let session = self.sessions.owned(id, Subject::new(&caller), now)?;
+        // What the session asks for must be what this token's bearer may have, too.
+        self.plan(&caller, &session.ask).map_err(|error| error.about(&caller))?;
+        Ok(session.bring(&caller, token, now))
     }
 
     /// Ends a session of the token's subject.

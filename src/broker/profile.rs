@@ -74,7 +74,7 @@ impl Profile {
         Ok(Plan { role: Some(role), session: self.session(caller, ask)?, choice })
     }
 
-    fn admit(&self, caller: &Caller) -> Result<(), Error> {
+    pub(super) fn admit(&self, caller: &Caller) -> Result<(), Error> {
         if !self.user_pools.contains(&caller.user_pool) {
             let cause = "the token's user pool is not admitted to the profile (profiles.*.user_pools)";
             return Err(Error::new(Kind::ProfileNotAllowed, cause));

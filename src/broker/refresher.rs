@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Kind};
 use crate::metrics::{Metrics, Operation, Result as Outcome};
 use crate::model::Credentials;
-use crate::upstream::{Class, Exchange, Failure};
+use crate::upstream::{Class, Exchange, Failure, Flow};
 
 /// The refresher's bounds.
 #[derive(Clone, Copy, Debug)]
@@ -211,15 +211,16 @@ impl Refresher {
             let timeout = self.limits.exchange_timeout;
             let metrics = Arc::clone(&self.metrics);
             let launched = self.purges;
+            let last_call = last_call(order.target.flow);
             self.flights.push(Box::pin(async move {
                 let flight = AssertUnwindSafe(exchange.exchange(&order)).catch_unwind();
                 let done = match tokio::time::timeout(timeout, flight).await {
                     Ok(Ok(done)) => done,
                     Ok(Err(_panic)) => {
                         metrics.panics.inc();
-                        Err(ours("Panic", "the exchange panicked: this is a bug"))
+                        Err(ours(last_call, "Panic", "the exchange panicked: this is a bug"))
                     }
-                    Err(_elapsed) => Err(ours("Timeout", "no answer within limits.exchange_timeout_ms")),
+                    Err(_elapsed) => Err(ours(last_call, "Timeout", "no answer within limits.exchange_timeout_ms")),
                 };
                 Landing { key, launched, done }
             }));
@@ -269,10 +270,11 @@ impl Refresher {
                 continue;
             };
             entry.valid_from = self.purges;
-            entry.renew_slot();
+            let old = entry.renew_slot();
             if self.cache.remove(key) {
                 self.metrics.entries.dec();
             }
+            old.dismiss();
         }
         keys.len()
     }
@@ -333,6 +335,8 @@ impl Refresher {
             self.metrics.entries.dec();
         }
         let Some(entry) = self.entries.remove(key) else { return };
+        // Dismissed after it has left the map, so that who looks again does not find it there.
+        entry.slot.dismiss();
         // A purge may take one that is queued: nobody would answer those who wait any more.
         let gone = Error::new(Kind::UpstreamUnavailable, "the entry was dropped; ask again");
         entry.waiters.into_iter().for_each(|(waiter, _)| drop(waiter.send(Err(gone.clone()))));
@@ -352,8 +356,17 @@ fn kind(class: Class) -> Kind {
     }
 }
 
-fn ours(code: &str, message: &str) -> Failure {
-    Failure::ours(Class::Unavailable, Operation::GetCredentialsForIdentity, code, message)
+/// The call that gives the credentials: what an exchange is named by that ended without a failure of its own.
+fn last_call(flow: Flow) -> Operation {
+    match flow {
+        Flow::Enhanced => Operation::GetCredentialsForIdentity,
+        Flow::Basic => Operation::AssumeRoleWithWebIdentity,
+        Flow::AssumeRole => Operation::AssumeRole,
+    }
+}
+
+fn ours(operation: Operation, code: &str, message: &str) -> Failure {
+    Failure::ours(Class::Unavailable, operation, code, message)
 }
 
 fn born_dead() -> Error {

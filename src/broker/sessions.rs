@@ -1,9 +1,8 @@
 //! Handles for stock SDKs: one URI and one token per user and ask. Looked up without a lock; bounded in all and per
 //! user. Knows no door.
 
-use std::collections::HashMap as Books;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -14,6 +13,7 @@ use papaya::HashMap;
 use rand::TryRngCore;
 use rand::rngs::OsRng;
 use secrecy::SecretString;
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::broker::key::Subject;
@@ -49,9 +49,23 @@ pub struct Opened {
 /// All sessions.
 pub(super) struct Sessions {
     by_id: HashMap<String, Arc<Session>>,
-    /// Who has which: for the bounds. Opening and closing lock it, asking does not.
-    by_subject: Mutex<Books<Subject, Vec<String>>>,
+    /// Opening and closing lock them, asking does not.
+    books: Mutex<Books>,
     limits: SessionLimits,
+}
+
+/// Who has which session, for the bounds.
+#[derive(Default)]
+struct Books {
+    by_subject: std::collections::HashMap<Subject, Vec<String>>,
+    all: usize,
+}
+
+impl Books {
+    fn has_room(&self, subject: &Subject, limits: &SessionLimits) -> bool {
+        let own = self.by_subject.get(subject).map_or(0, Vec::len);
+        own < limits.per_subject && self.all < limits.all
+    }
 }
 
 /// One session.
@@ -59,22 +73,45 @@ pub(super) struct Session {
     subject: Subject,
     issuer: Arc<str>,
     user: Arc<str>,
-    client_id: Arc<str>,
     authorization: Digest,
     pub(super) ask: Ask,
-    login: ArcSwap<(CupToken, Expiry)>,
+    login: ArcSwap<Login>,
     last_asked_ms: AtomicU64,
+}
+
+/// The token that a session asks with.
+struct Login {
+    token: CupToken,
+    client_id: Arc<str>,
+    /// `iat`: what "newer" means, since a newer token may end earlier.
+    issued: u64,
+    expires: Expiry,
+}
+
+impl Login {
+    fn new(caller: &Caller, token: CupToken) -> Self {
+        let issued = caller.claims.get("iat").and_then(Value::as_u64).unwrap_or(0);
+        Self { token, client_id: Arc::clone(&caller.client_id), issued, expires: caller.expires }
+    }
 }
 
 impl Session {
     /// The login as it is now.
     pub(super) fn token(&self) -> CupToken {
-        self.login.load().0.clone()
+        self.login.load().token.clone()
+    }
+
+    /// Takes `token`, if it was not issued before the one that is there, and returns when the session now ends.
+    pub(super) fn bring(&self, caller: &Caller, token: CupToken, now: Moment) -> Expiry {
+        self.touch(now);
+        let brought = Arc::new(Login::new(caller, token));
+        self.login.rcu(|held| Arc::clone(if brought.issued >= held.issued { &brought } else { held }));
+        self.login.load().expires
     }
 
     fn is_over(&self, idle: Duration, now: Moment) -> bool {
         let last_asked = Duration::from_millis(self.last_asked_ms.load(Ordering::Relaxed));
-        self.login.load().1.passed(now) || now.boot.saturating_sub(last_asked) >= idle
+        self.login.load().expires.passed(now) || now.boot.saturating_sub(last_asked) >= idle
     }
 
     fn touch(&self, now: Moment) {
@@ -84,7 +121,7 @@ impl Session {
 
 impl Sessions {
     pub(super) fn new(limits: SessionLimits) -> Self {
-        Self { by_id: HashMap::new(), by_subject: Mutex::default(), limits }
+        Self { by_id: HashMap::new(), books: Mutex::default(), limits }
     }
 
     /// Opens a session; those that are over make room first.
@@ -92,25 +129,22 @@ impl Sessions {
     /// # Errors
     /// [`Kind::TooManyRequests`] when the user, or everybody together, has as many as there may be.
     pub(super) fn open(&self, caller: &Caller, ask: Ask, token: CupToken, now: Moment) -> Result<Opened, Error> {
-        self.sweep(now);
         let (subject, expires) = (Subject::new(caller), caller.expires);
         let (id, authorization) = (random::<16>()?, random::<32>()?);
-        let mut books = self.by_subject.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: usize = books.values().map(Vec::len).sum();
-        let own = books.entry(subject).or_default();
-        if own.len() >= self.limits.per_subject || all >= self.limits.all {
+        if !self.has_room(&subject) {
+            self.sweep(now);
+        }
+        if !self.enlist(subject, &id) {
             let cause = "there are too many sessions (sessions.max, sessions.max_per_subject): close some";
             return Err(Error::new(Kind::TooManyRequests, cause));
         }
-        own.push(id.to_string());
         let session = Session {
             subject,
             issuer: Arc::clone(&caller.issuer),
             user: Arc::clone(&caller.subject),
-            client_id: Arc::clone(&caller.client_id),
             authorization: sha256(authorization.as_bytes()),
             ask,
-            login: ArcSwap::from_pointee((token, expires)),
+            login: ArcSwap::from_pointee(Login::new(caller, token)),
             last_asked_ms: AtomicU64::new(0),
         };
         session.touch(now);
@@ -134,30 +168,10 @@ impl Sessions {
         Ok(session)
     }
 
-    /// Brings a newer login of the same subject; an older one changes nothing. Returns when the session now ends.
-    ///
-    /// # Errors
-    /// [`Kind::NotFound`] also for somebody else's session, whose existence is nobody's business.
-    pub(super) fn update(
-        &self,
-        id: &str,
-        subject: Subject,
-        token: CupToken,
-        expires: Expiry,
-        now: Moment,
-    ) -> Result<Expiry, Error> {
-        let session = self.owned(id, subject, now)?;
-        session.touch(now);
-        let newest = session.login.rcu(|held| {
-            if expires.boot() > held.1.boot() { Arc::new((token.clone(), expires)) } else { Arc::clone(held) }
-        });
-        Ok(if expires.boot() > newest.1.boot() { expires } else { newest.1 })
-    }
-
     /// Ends a session of `subject`.
     ///
     /// # Errors
-    /// As [`Sessions::update`].
+    /// As [`Sessions::owned`].
     pub(super) fn close(&self, id: &str, subject: Subject, now: Moment) -> Result<(), Error> {
         self.owned(id, subject, now)?;
         self.remove(id, &subject);
@@ -168,7 +182,7 @@ impl Sessions {
     pub(super) fn purge(&self, selector: &Selector) {
         let meant = |session: &Session| match selector {
             Selector::All => true,
-            Selector::Client(client_id) => *session.client_id == **client_id,
+            Selector::Client(client_id) => *session.login.load().client_id == **client_id,
             Selector::Subject { issuer, subject } => *session.issuer == **issuer && *session.user == **subject,
         };
         self.remove_where(meant);
@@ -196,7 +210,11 @@ impl Sessions {
         session.ok_or_else(|| Error::new(Kind::NotFound, "the session is unknown, closed or expired"))
     }
 
-    fn owned(&self, id: &str, subject: Subject, now: Moment) -> Result<Arc<Session>, Error> {
+    /// A session of this subject.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] also for somebody else's session, whose existence is nobody's business.
+    pub(super) fn owned(&self, id: &str, subject: Subject, now: Moment) -> Result<Arc<Session>, Error> {
         let session = self.alive(id, now)?;
         if session.subject != subject {
             return Err(Error::new(Kind::NotFound, "the session belongs to another subject"));
@@ -204,15 +222,37 @@ impl Sessions {
         Ok(session)
     }
 
+    fn has_room(&self, subject: &Subject) -> bool {
+        self.books().has_room(subject, &self.limits)
+    }
+
+    /// Writes a session into the books, if there is room for it.
+    fn enlist(&self, subject: Subject, id: &str) -> bool {
+        let mut books = self.books();
+        let room = books.has_room(&subject, &self.limits);
+        if room {
+            books.by_subject.entry(subject).or_default().push(id.to_owned());
+            books.all += 1;
+        }
+        room
+    }
+
     fn remove(&self, id: &str, subject: &Subject) {
-        let mut books = self.by_subject.lock().unwrap_or_else(PoisonError::into_inner);
-        self.by_id.pin().remove(id);
-        if let Some(own) = books.get_mut(subject) {
+        let mut books = self.books();
+        if self.by_id.pin().remove(id).is_none() {
+            return;
+        }
+        books.all -= 1;
+        if let Some(own) = books.by_subject.get_mut(subject) {
             own.retain(|other| other != id);
             if own.is_empty() {
-                books.remove(subject);
+                books.by_subject.remove(subject);
             }
         }
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

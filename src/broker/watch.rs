@@ -1,10 +1,12 @@
 //! One caller's credentials, now and at each renewal. A slow watcher holds nobody: it finds the newest ones when it
 //! looks again, and misses those between.
 
+use std::collections::HashMap;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::broker::key::Subject;
 use crate::broker::{Broker, Decision, Grant, Key, Visit};
 use crate::error::{Error, Kind};
 use crate::model::{Ask, Caller, Credentials};
@@ -15,26 +17,47 @@ pub struct Watch {
     broker: Arc<Broker>,
     token: CupToken,
     ask: Ask,
+    hold: Duration,
     key: Key,
     caller: Arc<Caller>,
     decision: Decision,
     last: Option<Arc<Credentials>>,
+    _place: Place,
 }
 
-/// How a watch asks: it keeps what it gets.
-const VISIT: Visit = Visit { holder: true, hold: Duration::from_secs(5), hold_failures: true };
+/// How many watches each user has open.
+#[derive(Clone, Default)]
+pub(super) struct Watchers(Arc<Mutex<HashMap<Subject, usize>>>);
+
+/// One user's place among the watchers; given back when dropped.
+struct Place {
+    watchers: Watchers,
+    subject: Subject,
+}
+
+/// Most watches of one user.
+const PER_SUBJECT: usize = 32;
+
+/// The longest time without a look: a suspended machine does not wake tokio's timers.
+const LOOK: Duration = Duration::from_secs(15);
 
 impl Watch {
-    /// Opens a watch on what `token`'s bearer may have for `ask`.
+    /// Opens a watch on what `token`'s bearer may have for `ask`. `hold` is the longest time that the first answer may
+    /// take.
     ///
     /// # Errors
-    /// When the token or the ask is refused.
-    pub async fn open(broker: &Arc<Broker>, token: CupToken, ask: Ask) -> Result<Self, Error> {
+    /// When the token or the ask is refused, or when the user has as many watches as one may have.
+    pub async fn open(broker: &Arc<Broker>, token: CupToken, ask: Ask, hold: Duration) -> Result<Self, Error> {
         let caller = broker.verifier.verify(&token).await?;
-        let (profile, plan) = broker.plan(&caller, &ask)?;
-        let key = Key::new(&ask.profile, profile.target.flow, &caller, &plan);
-        let decision = Decision { flow: profile.target.flow, reason: plan.choice.reason, hit: false };
-        Ok(Self { broker: Arc::clone(broker), token, ask, key, caller, decision, last: None })
+        let opened = || {
+            let (profile, plan) = broker.plan(&caller, &ask)?;
+            let key = Key::new(&ask.profile, profile.target.flow, &caller, &plan);
+            let decision = Decision { flow: profile.target.flow, reason: plan.choice.reason, hit: false };
+            Ok((key, decision, broker.watchers.take(Subject::new(&caller))?))
+        };
+        let (key, decision, place) = opened().map_err(|error: Error| error.about(&caller))?;
+        let broker = Arc::clone(broker);
+        Ok(Self { broker, token, ask, hold, key, caller, decision, last: None, _place: place })
     }
 
     /// The credentials at first, and at each later call the next ones that it has not given yet.
@@ -46,10 +69,11 @@ impl Watch {
         loop {
             let left = self.caller.expires.remaining(self.broker.clock.now());
             if left.is_zero() {
-                return Err(Error::new(Kind::Unauthorized, "the token has expired: present a newer one"));
+                let over = Error::new(Kind::Unauthorized, "the token has expired: present a newer one");
+                return Err(over.about(&self.caller));
             }
             // Whatever happens, the token's end is looked at when it comes.
-            let step = tokio::time::timeout(left, self.step()).await;
+            let step = tokio::time::timeout(left.min(LOOK), self.step()).await;
             match step.unwrap_or(Ok(None)) {
                 Ok(Some(grant)) => return Ok(grant),
                 Ok(None) => {}
@@ -64,15 +88,20 @@ impl Watch {
         let Some(last) = self.last.clone() else { return self.ask().await };
         let Some(slot) = self.broker.cache.slot(&self.key) else { return self.ask().await };
         let mut renewed = pin!(slot.renewed());
-        // From here on no renewal is missed: one that came in just before is found by the comparison below.
+        // From here on nothing is missed: a renewal that came in just before is found by the comparison below, and a slot
+        // that left the cache just before by the look at the cache.
         renewed.as_mut().enable();
         let now = self.broker.clock.now();
+        if self.broker.cache.slot(&self.key).is_none_or(|current| !Arc::ptr_eq(&current, &slot)) {
+            return Ok(None);
+        }
         match slot.take_first(true, now) {
-            Some(held) if !Arc::ptr_eq(&held, &last) => Ok(Some(self.give(held))),
+            Some(held) if !Arc::ptr_eq(&held, &last) => {
+                self.last = Some(Arc::clone(&held));
+                Ok(Some(self.broker.grant(held, Some(&self.caller), self.decision)))
+            }
             Some(held) => {
-                // An entry that is evicted is not renewed any more; its credentials' end is the time to ask anew.
-                let end = held.expires.remaining(now);
-                tokio::time::timeout(end, renewed).await.ok();
+                tokio::time::timeout(held.expires.remaining(now), renewed).await.ok();
                 Ok(None)
             }
             None => self.ask().await,
@@ -80,13 +109,35 @@ impl Watch {
     }
 
     async fn ask(&mut self) -> Result<Option<Grant>, Error> {
-        let grant = self.broker.credentials(&self.token, &self.ask, VISIT).await?;
+        // It keeps what it gets, and a failure that passes is held, so that it does not ask all the time.
+        let visit = Visit { holder: true, hold: self.hold.min(LOOK), hold_failures: self.last.is_some() };
+        let grant = self.broker.credentials(&self.token, &self.ask, visit).await?;
         let new = self.last.as_ref().is_none_or(|last| !Arc::ptr_eq(&grant.credentials, last));
-        Ok(new.then(|| self.give(grant.credentials)))
+        self.last = Some(Arc::clone(&grant.credentials));
+        Ok(new.then_some(grant))
     }
+}
 
-    fn give(&mut self, credentials: Arc<Credentials>) -> Grant {
-        self.last = Some(Arc::clone(&credentials));
-        self.broker.grant(credentials, Some(&self.caller), self.decision)
+impl Watchers {
+    fn take(&self, subject: Subject) -> Result<Place, Error> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = open.entry(subject).or_default();
+        if *own >= PER_SUBJECT {
+            return Err(Error::new(Kind::TooManyRequests, "this user has 32 watches open: close some"));
+        }
+        *own += 1;
+        Ok(Place { watchers: self.clone(), subject })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.watchers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = open.get_mut(&self.subject) {
+            *own -= 1;
+            if *own == 0 {
+                open.remove(&self.subject);
+            }
+        }
     }
 }

@@ -100,8 +100,14 @@ async fn purge(house: &House, own: &SecretString, request: Request<Incoming>) ->
     let body = Limited::new(request.into_body(), PURGE_BYTES).collect().await;
     let body = body.map_err(|_| Error::new(Kind::RequestTooLarge, "the body of a purge is larger than 8 KiB"))?;
     let typed: Purge = serde_json::from_slice(&body.to_bytes()).map_err(|_| not_a_purge())?;
-    let purged = house.broker.purge(typed.selector().ok_or_else(not_a_purge)?).await?;
-    warn!(purged, "purged, as the admin token's bearer asked");
+    let selector = typed.selector().ok_or_else(not_a_purge)?;
+    let what = match &selector {
+        Selector::All => "all",
+        Selector::Client(_) => "client",
+        Selector::Subject { .. } => "subject",
+    };
+    let purged = house.broker.purge(selector).await?;
+    warn!(purged, what, "purged, as the admin token's bearer asked");
     Ok(reply::json(StatusCode::OK, json!({ "purged": purged }).to_string().into()))
 }
 

@@ -123,7 +123,10 @@ async fn credentials(
             let token = bearer(headers)?;
             house.broker.credentials(&token, asked.insert(ask), visit).await
         }
-        Place::Session(id) => house.broker.session_credentials(&id, &bearer(headers)?, visit).await,
+        Place::Session(id) => {
+            let (token, ask) = house.broker.enter_session(&id, &bearer(headers)?)?;
+            house.broker.credentials(&token, asked.insert(ask), visit).await
+        }
         Place::Guest { profile, handle } => {
             if headers.contains_key(AUTHORIZATION) {
                 // Whoever brings a token wants to be somebody, and must not become nobody when it is refused.

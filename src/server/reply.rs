@@ -97,7 +97,7 @@ const ROWS: [Row; 14] = [
         grpc: Code::NotFound,
         reason: "NOT_FOUND",
         outcome: Outcome::NotFound,
-        message: "There is no such path, profile or role alias. Compare it with the configuration.",
+        message: "There is no such path, profile, role alias or open session. Compare it with the configuration, or open a new session.",
     },
     Row {
         kind: Kind::MethodNotAllowed,
@@ -124,7 +124,7 @@ const ROWS: [Row; 14] = [
         grpc: Code::ResourceExhausted,
         reason: "TOO_MANY_REQUESTS",
         outcome: Outcome::Limited,
-        message: "This caller asks for too much at once. Wait, then try again.",
+        message: "This caller has or asks for too much at once. Wait, or close what is open, then try again.",
     },
     Row {
         kind: Kind::UpstreamUnavailable,

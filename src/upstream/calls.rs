@@ -1,5 +1,6 @@
 //! The calls to AWS, one function each: the request, the reply's inspection, the count and the time. Knows no flow.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use tracing::{debug, warn};
 use crate::clock::Clock;
 use crate::metrics::{Metrics, Operation, Result as Outcome};
 use crate::model::{Credentials, IdentityId, RoleArn};
+use crate::secret::CupToken;
 use crate::upstream::accept::{self, Parts};
 use crate::upstream::clients::Clients;
 use crate::upstream::{Class, Failure, Order, classify};
@@ -167,6 +169,19 @@ impl Calls {
             self.metrics.identity_mismatch.inc();
         }
         done
+    }
+}
+
+impl Order {
+    /// The `Logins` of Cognito's calls: exactly one, or none for a guest.
+    fn logins(&self) -> Option<HashMap<String, String>> {
+        let login = |token: &CupToken| (self.logins_key().to_owned(), token.expose_secret().to_owned());
+        self.token.as_ref().map(|token| HashMap::from([login(token)]))
+    }
+
+    /// The login's text, to be kept out of what is told of a failure.
+    fn secret(&self) -> &str {
+        self.token.as_ref().map_or("", CupToken::expose_secret)
     }
 }
 

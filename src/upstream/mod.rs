@@ -15,7 +15,6 @@ mod identities;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -154,17 +153,6 @@ impl Target {
 }
 
 impl Order {
-    /// The `Logins` of Cognito's calls: exactly one, or none for a guest.
-    fn logins(&self) -> Option<HashMap<String, String>> {
-        let login = |token: &CupToken| (self.logins_key().to_owned(), token.expose_secret().to_owned());
-        self.token.as_ref().map(|token| HashMap::from([login(token)]))
-    }
-
-    /// The login's text, to be kept out of what is told of a failure.
-    fn secret(&self) -> &str {
-        self.token.as_ref().map_or("", CupToken::expose_secret)
-    }
-
     /// The key under which the login goes into `Logins`.
     fn logins_key(&self) -> &str {
         self.target

@@ -101,7 +101,13 @@ async fn a_newer_token_carries_a_session_on() {
     let message = UpdateSessionRequest { session_id: session.session_id.clone(), ..UpdateSessionRequest::default() };
     let newer = with(&short("carrie", 600), message.clone());
     let until = client(&scene).await.update_session(newer).await.unwrap().into_inner().expires_at.unwrap().seconds;
-    let older = with(&short("carrie", 60), message);
+    let before = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() - 60;
+    let older = token_with(|claims| {
+        claims["sub"] = "carrie".into();
+        claims["iat"] = before.into();
+        claims["exp"] = (before + 3_000).into();
+    });
+    let older = with(&older, message);
     let still = client(&scene).await.update_session(older).await.unwrap().into_inner().expires_at.unwrap().seconds;
     assert_eq!(until, still, "an older one changes nothing");
     while ask(&scene, &other, &other.authorization_token).await.status == 200 {

@@ -3,7 +3,7 @@
 mod service;
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic::body::Body;
 use tonic::service::Routes;
 use tonic::{Code, Status};
@@ -38,6 +38,9 @@ use service::Grpc;
 
 /// Most requests at once on one connection.
 const STREAMS: u32 = 64;
+
+/// Most watches at once on one connection.
+const WATCHES: usize = 48;
 
 /// How often a silent connection is asked whether it is there, and how long it may take to say so.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
@@ -74,15 +77,34 @@ pub(super) fn door(
             // One who is gone already is not served.
             let Ok(peer) = stream.peer_addr() else { return };
             if let Some(stream) = speaks_http2(stream).await {
-                serve(stream, phase, house, guard, routes, Peer(peer)).await;
+                serve(stream, phase, house, guard, routes, Connection::new(peer)).await;
             }
         })
     }
 }
 
-/// Who is at the other end, as a request's extension.
-#[derive(Clone, Copy)]
-struct Peer(SocketAddr);
+/// The connection that a request came in by, as the request's extension.
+#[derive(Clone)]
+struct Connection {
+    peer: SocketAddr,
+    watches: Arc<Semaphore>,
+}
+
+impl Connection {
+    fn new(peer: SocketAddr) -> Self {
+        Self { peer, watches: Arc::new(Semaphore::new(WATCHES)) }
+    }
+
+    /// For a request that no connection of this door brought.
+    fn unknown() -> Self {
+        Self::new((Ipv4Addr::UNSPECIFIED, 0).into())
+    }
+
+    /// A watch lives for as long as its token; some streams are kept for calls that do not.
+    fn place_to_watch(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.watches).try_acquire_owned().ok()
+    }
+}
 
 /// Keeps the health service as ready as the house is. At the end it ends those who watch: they would hold their
 /// connections open.
@@ -113,14 +135,14 @@ async fn serve(
     house: Arc<House>,
     guard: Arc<Guard>,
     routes: Routes,
-    peer: Peer,
+    connection: Connection,
 ) {
     let limits = house.config.limits;
     let asked = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&asked);
     let service = service_fn(move |mut request: HttpRequest<Incoming>| {
         seen.store(true, Ordering::Relaxed);
-        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(connection.clone());
         let (house, guard, routes) = (Arc::clone(&house), Arc::clone(&guard), routes.clone());
         async move { Ok::<_, Infallible>(answer(&house, &guard, routes, request).await) }
     });

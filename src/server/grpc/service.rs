@@ -1,6 +1,6 @@
 //! The calls of `cupbearer.v1.CredentialBroker`: messages in, a question to the broker, messages out.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use futures::stream::{Stream, unfold};
 use http::HeaderMap;
 use secrecy::ExposeSecret;
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -16,7 +17,7 @@ use crate::error::{Error, Kind};
 use crate::metrics::{Listener, Outcome};
 use crate::model::Ask;
 use crate::secret::CupToken;
-use crate::server::grpc::Peer;
+use crate::server::grpc::Connection;
 use crate::server::http::bearer;
 use crate::server::proto::{
     CloseSessionRequest, CloseSessionResponse, CredentialBroker, Credentials, ExplainRoleRequest, ExplainRoleResponse,
@@ -49,7 +50,7 @@ impl CredentialBroker for Grpc {
             Ok(token) => house.broker.credentials(&token, &ask, visit).await,
             Err(error) => Err(error),
         };
-        house.audited(Listener::Grpc, call.peer, Some(&ask), &done);
+        house.audited(Listener::Grpc, call.connection.peer, Some(&ask), &done);
         let outcome = done.as_ref().map_or(Outcome::Ok, granted_outcome);
         let done = done.map(|grant| GetCredentialsResponse {
             credentials: Some(granted(&grant)),
@@ -62,12 +63,22 @@ impl CredentialBroker for Grpc {
         let call = Call::new(&self.0, request);
         let (house, message) = (call.house, call.message);
         let ask = ask(message.profile, message.role, message.session_policy, message.policy_arns);
-        let opened = match token(house, &call.headers) {
-            Ok(token) => Watch::open(&house.broker, token, ask.clone()).await,
-            Err(error) => Err(error),
+        let hold = house.config.longest_hold;
+        let opened = match (token(house, &call.headers), call.connection.place_to_watch()) {
+            (Ok(token), Some(place)) => {
+                let watch = Watch::open(&house.broker, token, ask.clone(), hold).await;
+                watch.map(|watch| (watch, place))
+            }
+            (Ok(_), None) => {
+                Err(Error::new(Kind::TooManyRequests, "this connection has as many watches as one may have"))
+            }
+            (Err(error), _) => Err(error),
         };
-        let (owner, peer) = (Arc::clone(house), call.peer);
-        let opened = opened.map(|watch| renewals(owner, peer, ask, watch));
+        let (owner, peer) = (Arc::clone(house), call.connection.peer);
+        if let Err(error) = &opened {
+            house.audited(Listener::Grpc, peer, Some(&ask), &Err(error.clone()));
+        }
+        let opened = opened.map(|(watch, place)| renewals(owner, peer, ask, watch, place));
         finish(house, call.started, Outcome::Ok, opened)
     }
 
@@ -100,10 +111,14 @@ impl CredentialBroker for Grpc {
         let (house, message) = (call.house, call.message);
         let done = if message.refresh_token.is_empty() {
             let ask = ask(message.profile, message.role, message.session_policy, message.policy_arns);
-            match token(house, &call.headers) {
-                Ok(token) => house.broker.open_session(token, ask).await,
+            let opened = match token(house, &call.headers) {
+                Ok(token) => house.broker.open_session(token, ask.clone()).await,
                 Err(error) => Err(error),
+            };
+            if let Err(error) = &opened {
+                house.audited(Listener::Grpc, call.connection.peer, Some(&ask), &Err(error.clone()));
             }
+            opened
         } else {
             Err(no_refresh_tokens())
         };
@@ -150,7 +165,7 @@ impl CredentialBroker for Grpc {
 struct Call<'a, M> {
     house: &'a Arc<House>,
     headers: HeaderMap,
-    peer: SocketAddr,
+    connection: Connection,
     started: Duration,
     message: M,
 }
@@ -159,10 +174,9 @@ impl<'a, M> Call<'a, M> {
     fn new(house: &'a Arc<House>, request: Request<M>) -> Self {
         let started = house.clock.now().boot;
         let (metadata, extensions, message) = request.into_parts();
-        // Every connection of this door gives its requests a peer.
-        let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        let peer = extensions.get::<Peer>().map_or(nobody, |peer| peer.0);
-        Self { house, headers: metadata.into_headers(), peer, started, message }
+        // Every connection of this door gives itself to its requests.
+        let connection = extensions.get::<Connection>().cloned().unwrap_or_else(Connection::unknown);
+        Self { house, headers: metadata.into_headers(), connection, started, message }
     }
 }
 
@@ -205,11 +219,11 @@ fn finish<T>(
 }
 
 /// The stream of a watch: ends with its first failure, and with the house.
-fn renewals(house: Arc<House>, peer: SocketAddr, ask: Ask, watch: Watch) -> Watched {
-    Box::pin(unfold(Some(watch), move |watch| {
+fn renewals(house: Arc<House>, peer: SocketAddr, ask: Ask, watch: Watch, place: OwnedSemaphorePermit) -> Watched {
+    Box::pin(unfold(Some((watch, place)), move |watched| {
         let (house, ask) = (Arc::clone(&house), ask.clone());
         async move {
-            let mut watch = watch?;
+            let (mut watch, place) = watched?;
             let mut phase = house.phase.clone();
             let done = tokio::select! {
                 done = watch.next() => done,
@@ -222,9 +236,13 @@ fn renewals(house: Arc<House>, peer: SocketAddr, ask: Ask, watch: Watch) -> Watc
                         credentials: Some(granted(&grant)),
                         present_token_by: grant.present_token_by.map(|expiry| timestamp(expiry.wall())),
                     };
-                    Some((Ok(message), Some(watch)))
+                    Some((Ok(message), Some((watch, place))))
                 }
-                Err(error) => Some((Err(status(&error)), None)),
+                Err(error) => {
+                    house.reporter.tell(Listener::Grpc, &error);
+                    house.answered(Listener::Grpc, reply::row(error.kind()).outcome, house.clock.now().boot);
+                    Some((Err(status(&error)), None))
+                }
             }
         }
     }))

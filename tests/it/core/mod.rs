@@ -3,6 +3,7 @@
 mod freshness;
 mod sharing;
 mod single_flight;
+mod watching;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
