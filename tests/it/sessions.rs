@@ -269,7 +269,7 @@ async fn two_users_of_one_process_are_never_mixed_up() {
         let mut python = Command::new(crate::support::tools::TOOLS.python("python"));
         python.arg(crate::support::third_party::client("two_users.py")).args(["--calls", "10000"]).env_clear();
         python.env("AWS_ENDPOINT_URL", endpoint).env("AWS_REGION", "us-east-1").env("AWS_DEFAULT_REGION", "us-east-1");
-        python.env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", "/nonexistent");
+        python.env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", "/nonexistent").env("PYTHONDONTWRITEBYTECODE", "1");
         let mut child = python.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
         child.wait_with_output().unwrap()
