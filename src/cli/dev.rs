@@ -335,7 +335,7 @@ grpcurl -plaintext -import-path proto -proto cupbearer/v1/broker.proto \
   -H "authorization: Bearer $(cat '{dir}/alice.jwt')" {grpc} cupbearer.v1.CredentialBroker/GetCredentials
 
 # Why a role:
-cupbearer explain --config '{dir}/cupbearer.toml' < '{dir}/bob.jwt'
+cargo run --release -- explain --config '{dir}/cupbearer.toml' < '{dir}/bob.jwt'
 
 # What it is doing:
 curl -s http://{admin}/readyz
