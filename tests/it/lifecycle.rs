@@ -92,11 +92,13 @@ async fn a_key_set_that_hangs_is_named_as_the_cause() {
 #[tokio::test]
 async fn a_flood_of_garbage_does_not_fill_the_log() {
     let scene = Scene::new().await;
+    let started = std::time::Instant::now();
     for _ in 0..500 {
         assert_eq!(scene.ask("/v1/credentials", "garbage").await.status, 401);
     }
+    let allowed = 20 * (started.elapsed().as_secs() as usize + 2);
     let lines = scene.daemon.log().lines().filter(|line| line.contains("refused")).count();
-    assert!((1..=250).contains(&lines), "{lines} lines for 500 refusals");
+    assert!((1..=allowed).contains(&lines), "{lines} lines for 500 refusals, {allowed} at most");
     assert_eq!(scene.metric("cupbearer_requests_total{listener=\"http\",outcome=\"unauthorized\"}").await, 500.0);
 }
 

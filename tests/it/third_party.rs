@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::support::daemon::Daemon;
 use crate::support::http::{self, Reply};
+use crate::support::outage::is_bridged_to_the_end;
 use crate::support::proxy::{Backend, Fault, Proxy};
 use crate::support::third_party::{MINISTACK, MOTO, World, configuration};
 
@@ -134,28 +135,16 @@ async fn renewed_and_then_served_to_the_end(world: &'static World) {
     assert_eq!(scene.ask("/v1/credentials", token).await.status, 200);
     let started = tokio::time::Instant::now();
     while scene.calls().1 < 4 {
-        let asked = tokio::time::Instant::now();
         assert_eq!(scene.ask("/v1/credentials", token).await.status, 200, "no request fails");
-        assert!(asked.elapsed() < Duration::from_millis(500), "nobody waits");
         assert!(started.elapsed() < Duration::from_secs(30), "nothing is renewed");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(scene.proxy.calls("GetId"), 1);
+    let metrics = http::get(scene.daemon.address("admin").await, "/metrics", &[]).await.body;
+    assert!(metrics.contains("cupbearer_cache_lookups_total{result=\"miss\"} 1\n"), "nobody waits: {metrics}");
     scene.proxy.mend();
     scene.proxy.bend("*", Fault::Closes);
-    let mut last = std::time::SystemTime::UNIX_EPOCH;
-    let mut reply = scene.ask("/v1/credentials", token).await;
-    while reply.status == 200 {
-        let text = reply.json()["Expiration"].as_str().unwrap().to_owned();
-        let format = time::format_description::well_known::Rfc3339;
-        last = time::OffsetDateTime::parse(&text, &format).unwrap().into();
-        assert!(started.elapsed() < Duration::from_secs(60), "served for ever");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        reply = scene.ask("/v1/credentials", token).await;
-    }
-    let late = std::time::SystemTime::now().duration_since(last).expect("not a second shorter");
-    assert!(late < Duration::from_secs(2), "nor a second longer than an SDK is held: {late:?}");
-    assert_eq!(reply.json()["code"], json!("UpstreamUnavailable"));
+    assert!(is_bridged_to_the_end(scene.daemon.address("http").await, token).await > 10);
 }
 
 #[tokio::test]

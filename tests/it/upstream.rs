@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use serde_json::json;
 
+use crate::support::outage::is_bridged_to_the_end;
 use crate::support::proxy::Fault;
 use crate::support::scene::{Scene, token, token_with};
 
@@ -34,36 +35,22 @@ async fn short_credentials_are_renewed_and_then_served_to_their_end() {
     let started = tokio::time::Instant::now();
     let mut seen = std::collections::HashSet::from([first["AccessKeyId"].to_string()]);
     while started.elapsed() < Duration::from_secs(8) {
-        let asked = tokio::time::Instant::now();
         let reply = scene.ask("/v1/credentials", &token).await;
         assert_eq!(reply.status, 200, "{reply:?}");
-        assert!(asked.elapsed() < Duration::from_millis(500), "nobody waits for a renewal");
         seen.insert(reply.json()["AccessKeyId"].to_string());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(seen.len() >= 3, "renewed before they ran out");
+    assert_eq!(
+        scene.metric("cupbearer_cache_lookups_total{result=\"miss\"}").await,
+        1.0,
+        "nobody waited for a renewal"
+    );
     assert!(scene.metric("cupbearer_near_expiry_served_total").await > 10.0);
 
     scene.proxy.mend();
     scene.proxy.bend("*", Fault::Closes);
-    let mut last = scene.ask("/v1/credentials", &token).await;
-    let (mut served, mut expiration) = (0, String::new());
-    while last.status == 200 {
-        served += 1;
-        expiration = last.json()["Expiration"].as_str().unwrap().to_owned();
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        last = scene.ask("/v1/credentials", &token).await;
-        assert!(served < 1_000, "served for ever");
-    }
-    let end: std::time::SystemTime = time(&expiration);
-    let late = std::time::SystemTime::now().duration_since(end).expect("not a second shorter");
-    assert!(late < Duration::from_secs(2), "not a second longer than held: {late:?}");
-    assert!(served > 10);
-    assert_eq!(last.json()["code"], json!("UpstreamUnavailable"));
-}
-
-fn time(text: &str) -> std::time::SystemTime {
-    time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).unwrap().into()
+    assert!(is_bridged_to_the_end(scene.http, &token).await > 10);
 }
 
 /// Each row: what the pool says, what the caller hears, and the hint in the log.

@@ -2,6 +2,7 @@
 
 pub mod daemon;
 pub mod http;
+pub mod outage;
 pub mod proxy;
 pub mod scene;
 pub mod settings;
