@@ -331,8 +331,7 @@ export AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE='{dir}/alice.jwt'
 aws sts get-caller-identity --endpoint-url {endpoint}
 
 # gRPC, from the root of the repository:
-grpcurl -plaintext -import-path proto -proto cupbearer/v1/broker.proto \
-  -H "authorization: Bearer $(cat '{dir}/alice.jwt')" {grpc} cupbearer.v1.CredentialBroker/GetCredentials
+cargo run --release --example get_credentials -- {grpc} '{dir}/alice.jwt'
 
 # Why a role:
 cargo run --release -- explain --config '{dir}/cupbearer.toml' < '{dir}/bob.jwt'

@@ -29,7 +29,7 @@ use tracing::{debug, info};
 use crate::audit::{Audit, Line};
 use crate::broker::{Broker, Grant};
 use crate::clock::{Clock, rfc3339};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::metrics::{Listener, Metrics, Outcome};
 use crate::model::{Ask, Caller};
 
@@ -245,16 +245,10 @@ async fn bind(listener: Listener, address: SocketAddr) -> Result<TcpListener, Bi
 
 /// `line` with what was decided.
 fn audit_line(line: Line, done: &Result<Grant, Error>) -> Line {
-    let about = |line: Line, caller: &Caller| Line {
-        issuer: Some(Arc::clone(&caller.issuer)),
-        client_id: Some(Arc::clone(&caller.client_id)),
-        subject: Some(Arc::clone(&caller.subject)),
-        ..line
-    };
     match done {
         Ok(grant) => {
             let (held, decision) = (&grant.credentials, grant.decision);
-            let line = Line {
+            Line {
                 decision: "issued",
                 flow: Some(decision.flow.as_str()),
                 role_arn: held.role_arn.as_ref().map(ToString::to_string),
@@ -262,19 +256,27 @@ fn audit_line(line: Line, done: &Result<Grant, Error>) -> Line {
                 access_key_id: Some(held.access_key_id.clone()),
                 expiration: Some(rfc3339(held.expires.wall())),
                 source: Some(if decision.hit { "hit" } else { "exchange" }),
-                ..line
-            };
-            grant.caller.as_ref().map_or_else(|| line.clone(), |caller| about(line.clone(), caller))
+                ..about(line, grant.caller.as_deref())
+            }
         }
         Err(error) => {
-            let refused = !error.kind().passes_by_itself() && error.kind() != crate::error::Kind::Internal;
-            let line = Line {
+            let refused = !error.kind().passes_by_itself() && error.kind() != Kind::Internal;
+            Line {
                 decision: if refused { "denied" } else { "error" },
                 reason: error.cause().to_owned(),
                 aws_request_id: error.aws_request_id().map(ToOwned::to_owned),
-                ..line
-            };
-            error.caller().map_or_else(|| line.clone(), |caller| about(line.clone(), caller))
+                ..about(line, error.caller().map(|caller| &**caller))
+            }
         }
+    }
+}
+
+/// `line` with whom it is about, if a token was verified.
+fn about(line: Line, caller: Option<&Caller>) -> Line {
+    Line {
+        issuer: caller.map(|caller| Arc::clone(&caller.issuer)),
+        client_id: caller.map(|caller| Arc::clone(&caller.client_id)),
+        subject: caller.map(|caller| Arc::clone(&caller.subject)),
+        ..line
     }
 }

@@ -9,8 +9,8 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 use crate::support::daemon::Daemon;
-use crate::support::third_party::{MINISTACK, World, client, configuration};
-use crate::support::tools::{TOOLS, source};
+use crate::support::third_party::{MINISTACK, World, client, configuration, isolate};
+use crate::support::tools::TOOLS;
 
 /// How a client is run: the program and its script, and whether it comes by HTTP or by gRPC.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -77,19 +77,13 @@ impl Client {
     /// Runs it with nothing in its environment but what is said here.
     fn run(self, errand: &Errand<'_>) -> Output {
         let mut command = self.command(errand);
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", errand.home);
-        let pinned: Value =
-            serde_json::from_str(&std::fs::read_to_string(source("clients/env.json")).unwrap()).unwrap();
-        for (name, value) in pinned.as_object().unwrap() {
-            command.env(name, value.as_str().unwrap());
-        }
-        command.env("AWS_ENDPOINT_URL", errand.endpoint).env("NODE_PATH", TOOLS.node_modules());
-        command.env("AWS_REGION", "us-east-1").env("AWS_DEFAULT_REGION", "us-east-1");
+        isolate(&mut command, errand.home, errand.endpoint);
+        command.env("NODE_PATH", TOOLS.node_modules());
         if BY_HTTP.contains(&self) {
             command.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", &errand.uri);
             command.env("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", errand.token);
         }
-        command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{self:?}: {error}"))
+        command.output().unwrap_or_else(|error| panic!("{self:?}: {error}"))
     }
 
     /// What it says when it succeeds.
@@ -101,7 +95,7 @@ impl Client {
     }
 }
 
-fn example(name: &str) -> std::path::PathBuf {
+pub fn example(name: &str) -> std::path::PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_cupbearer")).with_file_name("examples").join(name);
     assert!(path.exists(), "{} is missing: cargo build --examples", path.display());
     path

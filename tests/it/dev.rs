@@ -30,10 +30,15 @@ async fn a_newcomer_gets_credentials() {
         format!("$(cat '{}/alice.jwt')\" http://{http}/v1/credentials", dir.display()),
         format!("export AWS_CONTAINER_CREDENTIALS_FULL_URI=http://{http}/v1/credentials"),
         "aws sts get-caller-identity --endpoint-url http://127.0.0.1:".to_owned(),
+        "cargo run --release --example get_credentials -- 127.0.0.1:".to_owned(),
         format!("curl -s http://{admin}/metrics"),
     ] {
         assert!(told.contains(&line), "{line} is not among:\n{told}");
     }
+    let mut grpc = std::process::Command::new(crate::clients::example("get_credentials"));
+    grpc.arg(daemon.address("grpc").await.to_string()).arg(dir.join("alice.jwt")).arg("editor");
+    let done = tokio::task::spawn_blocking(move || grpc.output().unwrap()).await.unwrap();
+    assert!(String::from_utf8_lossy(&done.stdout).contains("role/rbac-users-editor-role"), "{done:?}");
     let check = command(&["check", "--config", dir.join("cupbearer.toml").to_str().unwrap()], &[]).output().unwrap();
     assert_eq!(check.status.code(), Some(0));
     let written = std::fs::read_to_string(dir.join("cupbearer.toml")).unwrap();

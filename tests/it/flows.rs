@@ -2,7 +2,7 @@
 //! of them, and what the session may do.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::LazyLock;
 
 use serde_json::{Value, json};
@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use crate::support::daemon::Daemon;
 use crate::support::http::{self, Reply};
 use crate::support::proxy::{Backend, Proxy};
-use crate::support::third_party::{MINISTACK, MOTO, World, client};
-use crate::support::tools::{TOOLS, source};
+use crate::support::third_party::{MINISTACK, MOTO, World, client, head, isolate};
+use crate::support::tools::TOOLS;
 
 struct Scene {
     world: &'static World,
@@ -61,44 +61,12 @@ impl Scene {
 fn boto3(world: &World, uri: &str, token: &Path, home: &Path) -> Value {
     let mut command = Command::new(TOOLS.python("python"));
     command.arg(client("boto3_client.py")).args(["--bucket", world.fact("bucket"), "--key", world.fact("key")]);
-    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", home);
-    let pinned: Value = serde_json::from_str(&std::fs::read_to_string(source("clients/env.json")).unwrap()).unwrap();
-    for (name, value) in pinned.as_object().unwrap() {
-        command.env(name, value.as_str().unwrap());
-    }
-    command
-        .env("AWS_ENDPOINT_URL", &world.endpoint)
-        .env("AWS_REGION", "us-east-1")
-        .env("AWS_DEFAULT_REGION", "us-east-1");
+    isolate(&mut command, home, &world.endpoint);
     command.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri).env("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token);
-    let done = command.stdin(Stdio::null()).output().unwrap();
+    let done = command.output().unwrap();
     let told = String::from_utf8_lossy(&done.stdout);
     assert!(done.status.success(), "{told}{}", String::from_utf8_lossy(&done.stderr));
     serde_json::from_str(told.trim()).unwrap()
-}
-
-fn head(world: &World, cognito: &str) -> String {
-    format!(
-        r#"
-[server]
-http = "127.0.0.1:0"
-grpc = "127.0.0.1:0"
-admin = "127.0.0.1:0"
-drain_seconds = 0
-[aws]
-region = "us-east-1"
-endpoint_url = "{cognito}"
-[[user_pools]]
-id = "{pool}"
-client_ids = ["{client}"]
-issuers = ["{issuer}"]
-jwks_url = "{jwks}"
-"#,
-        pool = world.fact("user_pool_id"),
-        client = world.fact("client_id"),
-        issuer = world.fact("issuer"),
-        jwks = world.fact("jwks_url"),
-    )
 }
 
 fn basic(world: &World) -> String {

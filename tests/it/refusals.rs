@@ -24,9 +24,8 @@ struct Scene {
 impl Scene {
     /// With these profiles beside the default one, as the emulator's API role.
     async fn new(profiles: &str) -> Self {
-        let (mut daemon, proxy, dir) = start(profiles).await;
+        let (daemon, proxy, dir) = start(profiles).await;
         daemon.ready().await;
-        let _ = &mut daemon;
         Self { proxy, daemon, dir }
     }
 

@@ -149,7 +149,6 @@ fn feed(command: &mut Command, input: &str) -> String {
 /// A configuration for this world, reached through `cognito`: profile `default` on the editor's identity pool and
 /// profile `admin` on the admin's.
 pub fn configuration(world: &World, cognito: &str) -> String {
-    let jwks = world.fact("jwks_url").replace(&world.endpoint, cognito);
     let (admin, editor) = (world.fact("admin_role_arn"), world.fact("editor_role_arn"));
     let profile = |name: &str, pool: &str| {
         format!(
@@ -162,6 +161,13 @@ aliases = {{ admin = "{admin}", editor = "{editor}" }}
 "#
         )
     };
+    head(world, cognito)
+        + &profile("default", world.fact("identity_pool_id"))
+        + &profile("admin", world.fact("admin_identity_pool_id"))
+}
+
+/// A configuration without profiles for this world, AWS being at `aws`.
+pub fn head(world: &World, aws: &str) -> String {
     format!(
         r#"
 [server]
@@ -170,7 +176,8 @@ grpc = "127.0.0.1:0"
 admin = "127.0.0.1:0"
 drain_seconds = 0
 [aws]
-cognito_identity_endpoint_url = "{cognito}"
+region = "us-east-1"
+endpoint_url = "{aws}"
 [[user_pools]]
 id = "{pool}"
 client_ids = ["{client}"]
@@ -180,8 +187,20 @@ jwks_url = "{jwks}"
         pool = world.fact("user_pool_id"),
         client = world.fact("client_id"),
         issuer = world.fact("issuer"),
-    ) + &profile("default", world.fact("identity_pool_id"))
-        + &profile("admin", world.fact("admin_identity_pool_id"))
+        jwks = world.fact("jwks_url").replace(&world.endpoint, aws),
+    )
+}
+
+/// Takes everything out of a client's environment in which it might find other credentials, or a way to other hosts.
+pub fn isolate(command: &mut Command, home: &Path, endpoint: &str) {
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", home);
+    let pinned = std::fs::read_to_string(source("clients/env.json")).unwrap();
+    let pinned: Value = serde_json::from_str(&pinned).unwrap();
+    for (name, value) in pinned.as_object().unwrap() {
+        command.env(name, value.as_str().unwrap());
+    }
+    command.env("AWS_ENDPOINT_URL", endpoint).env("AWS_REGION", "us-east-1").env("AWS_DEFAULT_REGION", "us-east-1");
+    command.stdin(Stdio::null());
 }
 
 /// Where a script of `tests/third_party/clients` is.
