@@ -14,12 +14,12 @@ use tracing::{error, info, warn};
 
 use crate::audit::{Audit, Writer};
 use crate::auth::{FetchKeys, HttpsFetcher, Keeper, Sweeper, Verifier};
-use crate::broker::{Broker, Refresher};
+use crate::broker::{Broker, Refresher, Renewer};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::server::{BindError, Doors, Phase};
-use crate::upstream::{Aws, Flow};
+use crate::upstream::{Aws, AwsUserPools, Flow};
 
 /// The version, as `build_info` shows it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -34,6 +34,7 @@ pub struct Bound {
     refresher: Refresher,
     keepers: Vec<Keeper>,
     sweeper: Sweeper,
+    renewer: Renewer,
     metrics: Arc<Metrics>,
     clock: Clock,
     audit: Audit,
@@ -99,7 +100,10 @@ pub async fn bind(config: Config, own: Option<SharedCredentialsProvider>) -> Res
         }
     }
     let (broker, refresher) = Broker::new(config.broker, verifier, exchange, clock.clone(), Arc::clone(&metrics));
-    Ok(Bound { doors, broker: Arc::new(broker), refresher, keepers, sweeper, metrics, clock, audit, writer, drain })
+    let broker = Arc::new(broker);
+    let user_pools = AwsUserPools::new(config.user_pools, clock.clone(), Arc::clone(&metrics));
+    let renewer = Renewer::new(Arc::clone(&broker), Arc::new(user_pools));
+    Ok(Bound { doors, broker, refresher, renewer, keepers, sweeper, metrics, clock, audit, writer, drain })
 }
 
 /// The longest session that AWS gives to a role that assumes a role, in seconds.
@@ -136,6 +140,7 @@ impl Bound {
             }
         });
         tasks.spawn(self.sweeper.run());
+        tasks.spawn(self.renewer.run());
         self.keepers.into_iter().for_each(|keeper| drop(tasks.spawn(keeper.run())));
 
         let writing = self.writer.map(|writer| tokio::task::spawn_blocking(move || writer.run()));

@@ -34,6 +34,12 @@ pub enum Kind {
     UpstreamDenied,
     /// There is no such path, profile, alias or open session.
     NotFound,
+    /// The session has ended: its refresh token was used twice.
+    SessionTokenReused,
+    /// The session has ended: its refresh token was revoked, or its user disabled.
+    SessionTokenRevoked,
+    /// The session has ended: its refresh token has expired.
+    SessionTokenExpired,
     /// The method is not GET.
     MethodNotAllowed,
     /// The token, the headers or the body are too large.

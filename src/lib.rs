@@ -18,12 +18,12 @@
 //! | floor | rooms |
 //! |---|---|
 //! | F6 | `main` `cli` `app` `log`: what was typed, the wiring, the end |
-//! | F5 | `config`: the only reader of files and of the environment |
+//! | F5 | `config`: the only reader of the configuration and of the environment |
 //! | F4 | `dev`: a small Cognito and STS for `cupbearer dev` and tests |
 //! | F3 | `server`: the doors, bytes to question and back; one table from error to wire |
 //! | F2 | `broker`: the decision, the cache, the refresher, the schedule |
 //! | F1 | `auth`: token in, caller out; `roles`: pure choice of a role; `templates`: claims into names, tags, policies; `upstream`: the AWS SDK |
-//! | F0 | `model` `error` `secret` `audit` `metrics` `digest` `clock`: the ground |
+//! | F0 | `model` `error` `secret` `secret_file` `audit` `metrics` `digest` `clock`: the ground |
 //!
 //! # What is nowhere
 //!
@@ -40,6 +40,7 @@ pub mod error;
 pub mod metrics;
 pub mod model;
 pub mod secret;
+pub mod secret_file;
 
 pub mod auth;
 pub mod roles;

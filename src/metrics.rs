@@ -47,7 +47,8 @@ labels!(
     /// Calls to AWS, by AWS's own names, and fetches of key sets.
     Operation {
         GetId = "GetId", GetCredentialsForIdentity = "GetCredentialsForIdentity", GetOpenIdToken = "GetOpenIdToken",
-        AssumeRoleWithWebIdentity = "AssumeRoleWithWebIdentity", AssumeRole = "AssumeRole", Jwks = "jwks",
+        AssumeRoleWithWebIdentity = "AssumeRoleWithWebIdentity", AssumeRole = "AssumeRole",
+        GetTokensFromRefreshToken = "GetTokensFromRefreshToken", RevokeToken = "RevokeToken", Jwks = "jwks",
     }
 );
 labels!(

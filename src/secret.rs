@@ -20,6 +20,12 @@ impl CupToken {
     }
 }
 
+impl From<SecretString> for CupToken {
+    fn from(text: SecretString) -> Self {
+        Self(text)
+    }
+}
+
 impl fmt::Debug for CupToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "CupToken({} bytes)", self.0.expose_secret().len())

@@ -58,7 +58,7 @@ pub(super) fn judge(
         subject,
         client_id,
         token_use,
-        fingerprint: fingerprint(&claims),
+        fingerprint: fingerprint(&claims, &[]),
         claims,
         expires: Expiry::at(expires, now),
     })

@@ -4,6 +4,8 @@
 //! to change with each token of the same user is part of the cache's key: a user who lost a group never gets the old
 //! group's credentials with a newer token.
 
+use std::sync::Arc;
+
 use aws_lc_rs::digest::{Context, SHA256};
 use serde_json::Value;
 
@@ -16,9 +18,10 @@ const VOLATILE: &[&str] = &["exp", "iat", "auth_time", "jti", "origin_jti", "eve
 /// Claims whose order says nothing.
 const SETS: &[&str] = &["cognito:groups", "cognito:roles"];
 
-/// The digest of `claims`, injective over all but the volatile ones.
-pub(super) fn fingerprint(claims: &Claims) -> Digest {
-    let mut names: Vec<&String> = claims.keys().filter(|name| !VOLATILE.contains(&name.as_str())).collect();
+/// The digest of `claims`, injective over all but those that are known to be volatile, and those that `others` names.
+pub fn fingerprint(claims: &Claims, others: &[Arc<str>]) -> Digest {
+    let volatile = |name: &str| VOLATILE.contains(&name) || others.iter().any(|other| **other == *name);
+    let mut names: Vec<&String> = claims.keys().filter(|name| !volatile(name)).collect();
     names.sort();
     let mut context = Context::new(&SHA256);
     for name in names {
@@ -79,7 +82,7 @@ mod tests {
 
     fn print(value: Value) -> Digest {
         match value {
-            Value::Object(claims) => fingerprint(&claims),
+            Value::Object(claims) => fingerprint(&claims, &[]),
             _ => panic!("claims are an object"),
         }
     }

@@ -29,6 +29,7 @@ use crate::model::Caller;
 use crate::secret::CupToken;
 
 pub use fetch::{FetchKeys, Fetching, HttpsFetcher};
+pub use fingerprint::fingerprint;
 pub use keys::Keeper;
 
 use keys::{KeySet, Lookup};

@@ -3,7 +3,6 @@
 use crate::broker::profile::Plan;
 use crate::digest::{Digest, of_parts};
 use crate::model::Caller;
-use crate::upstream::Flow;
 
 /// The digest of (profile, issuer, subject, client, role, session, claims' fingerprint), each with its length before
 /// it: two askers share an entry only if all of these are the same.
@@ -15,11 +14,9 @@ pub(super) struct Key(Digest);
 pub(super) struct Subject(Digest);
 
 impl Key {
-    pub(super) fn new(profile: &str, flow: Flow, caller: &Caller, plan: &Plan) -> Self {
+    pub(super) fn new(profile: &str, caller: &Caller, plan: &Plan) -> Self {
         // In the enhanced flow, a role that was asked for differs from the same role by default: only the first is sent.
         let role = plan.role.as_ref().map_or("", |role| role.as_str());
-        // Where AWS never sees the token, no claim matters but those that have become the role and the session.
-        let fingerprint = if flow == Flow::AssumeRole { &[0; 32] } else { &caller.fingerprint };
         Self(of_parts(&[
             profile.as_bytes(),
             caller.issuer.as_bytes(),
@@ -27,7 +24,7 @@ impl Key {
             caller.client_id.as_bytes(),
             role.as_bytes(),
             &plan.session.digest(),
-            fingerprint,
+            &plan.fingerprint,
         ]))
     }
 }
@@ -78,8 +75,13 @@ mod tests {
             expires: Expiry::at(now.wall, now),
         };
         let choice = Choice { asked: None, expected: None, reason: Reason::PoolDecides };
-        let plan = Plan { role: role.as_deref().map(RoleArn::new), session: session.clone(), choice };
-        Key::new(profile, Flow::Enhanced, &caller, &plan)
+        let plan = Plan {
+            role: role.as_deref().map(RoleArn::new),
+            session: session.clone(),
+            choice,
+            fingerprint: *fingerprint,
+        };
+        Key::new(profile, &caller, &plan)
     }
 
     /// Short texts over few letters, separators and look-alikes among them, so that near-collisions are common.

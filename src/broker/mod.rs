@@ -34,7 +34,7 @@ pub use explain::{Explanation, explain};
 pub use profile::{Profile, SessionTemplates};
 pub use refresher::{Limits, Refresher};
 pub use schedule::Policy;
-pub use sessions::{Opened, SessionLimits};
+pub use sessions::{ConfiguredSession, Entered, Opened, Renewer, SessionLimits};
 pub use watch::Watch;
 pub use wishes::Selector;
 
@@ -56,6 +56,8 @@ pub struct Config {
     pub limits: Limits,
     /// How many sessions, and for how long.
     pub sessions: SessionLimits,
+    /// Sessions that are there from the start.
+    pub configured_sessions: Vec<ConfiguredSession>,
 }
 
 /// How a question came in.
@@ -138,7 +140,7 @@ impl Broker {
             verifier,
             profiles: config.profiles,
             cache,
-            sessions: Sessions::new(config.sessions),
+            sessions: Sessions::new(config.sessions, config.configured_sessions),
             watchers: Watchers::default(),
             wishes,
             min_remaining: config.policy.min_remaining,
@@ -190,48 +192,6 @@ impl Broker {
         explain(&self.profiles, &caller, ask)
     }
 
-    /// Opens a session for `token`'s bearer and `ask`.
-    ///
-    /// # Errors
-    /// When the token or the ask is refused, or when there are too many sessions.
-    pub async fn open_session(&self, token: CupToken, ask: Ask) -> Result<Opened, Error> {
-        let caller = self.verifier.verify(&token).await?;
-        let opened = self.plan(&caller, &ask);
-        let opened = opened.and_then(|_| self.sessions.open(&caller, ask, token, self.clock.now()));
-        opened.map_err(|error| error.about(&caller))
-    }
-
-    /// What to ask for a session, for one who brings the session's own token.
-    ///
-    /// # Errors
-    /// [`Kind::NotFound`] for a session that is not there, [`Kind::Unauthorized`] for a wrong token.
-    pub fn enter_session(&self, id: &str, own: &CupToken) -> Result<(CupToken, Ask), Error> {
-        let session = self.sessions.enter(id, own, self.clock.now())?;
-        Ok((session.token(), session.ask.clone()))
-    }
-
-    /// Brings a newer token of the same subject to a session, and returns when the session now ends.
-    ///
-    /// # Errors
-    /// For a token that is refused, or a session that is not this subject's.
-    pub async fn update_session(&self, token: CupToken, id: &str) -> Result<Expiry, Error> {
-        let caller = self.verifier.verify(&token).await?;
-        let now = self.clock.now();
-        let session = self.sessions.owned(id, Subject::new(&caller), now)?;
-        // What the session asks for must be what this token's bearer may have, too.
-        self.plan(&caller, &session.ask).map_err(|error| error.about(&caller))?;
-        Ok(session.bring(&caller, token, now))
-    }
-
-    /// Ends a session of the token's subject.
-    ///
-    /// # Errors
-    /// As for [`Broker::update_session`].
-    pub async fn close_session(&self, token: &CupToken, id: &str) -> Result<(), Error> {
-        let caller = self.verifier.verify(token).await?;
-        self.sessions.close(id, Subject::new(&caller), self.clock.now())
-    }
-
     /// Drops what is held for `selector`, sessions included, and says how many entries that were. An exchange that is
     /// under way does not put it back. Tokens stay good: who asks again gets new credentials, if AWS gives them.
     ///
@@ -250,6 +210,11 @@ impl Broker {
             tokio::time::sleep(SWEEP_PERIOD).await;
             self.sessions.sweep(self.clock.now());
         }
+    }
+
+    /// The flow of a profile, if there is one of this name.
+    pub fn flow(&self, profile: &str) -> Option<Flow> {
+        self.profiles.get(profile).map(|profile| profile.target.flow)
     }
 
     /// What has to happen before the broker is ready, as readiness names it.
@@ -273,7 +238,7 @@ impl Broker {
     async fn answer(&self, caller: &Arc<Caller>, token: &CupToken, ask: &Ask, holder: bool) -> Result<Grant, Error> {
         let (profile, plan) = self.plan(caller, ask)?;
         let flow = profile.target.flow;
-        let key = Key::new(&ask.profile, flow, caller, &plan);
+        let key = Key::new(&ask.profile, caller, &plan);
         let reason = plan.choice.reason;
         if let Some(credentials) = self.fresh(&key, token, caller, holder) {
             self.metrics.looked_up(Lookup::Hit);

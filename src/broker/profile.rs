@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use crate::auth::fingerprint;
+use crate::digest::Digest;
 use crate::error::{Error, Kind};
 use crate::model::{Ask, Caller, RoleArn, TokenUse};
 use crate::roles::{Choice, Refusal, Rules};
@@ -19,6 +21,8 @@ pub struct Profile {
     pub accept_access_tokens: bool,
     /// Whether guests are served, on a path of their own.
     pub allow_unauthenticated: bool,
+    /// Claims that say nothing of what a user may have, beyond those that change with each token anyway.
+    pub volatile_claims: Vec<Arc<str>>,
     /// How claims become a role.
     pub rules: Rules,
     /// Where the credentials come from.
@@ -49,6 +53,8 @@ pub(super) struct Plan {
     pub(super) role: Option<RoleArn>,
     pub(super) session: Session,
     pub(super) choice: Choice,
+    /// The digest of every claim that may change the credentials.
+    pub(super) fingerprint: Digest,
 }
 
 impl Profile {
@@ -67,11 +73,26 @@ impl Profile {
                 let cause = "the enhanced flow takes no session policy: use a profile of flow basic or assume-role";
                 return Err(Error::new(Kind::InvalidRequest, cause));
             }
-            return Ok(Plan { role: choice.asked.clone(), session: Session::default(), choice });
+            let (role, fingerprint) = (choice.asked.clone(), self.fingerprint(caller));
+            return Ok(Plan { role, session: Session::default(), choice, fingerprint });
         }
         let missing = "no role is known for this user: name one as authenticated_role";
         let role = choice.expected.clone().ok_or_else(|| Error::new(Kind::RoleNotAllowed, missing))?;
-        Ok(Plan { role: Some(role), session: self.session(caller, ask)?, choice })
+        Ok(Plan {
+            role: Some(role),
+            session: self.session(caller, ask)?,
+            choice,
+            fingerprint: self.fingerprint(caller),
+        })
+    }
+
+    /// Where AWS never sees the token, no claim matters but those that have become the role and the session.
+    fn fingerprint(&self, caller: &Caller) -> Digest {
+        match self.target.flow {
+            Flow::AssumeRole => [0; 32],
+            _ if self.volatile_claims.is_empty() => caller.fingerprint,
+            _ => fingerprint(&caller.claims, &self.volatile_claims),
+        }
     }
 
     pub(super) fn admit(&self, caller: &Caller) -> Result<(), Error> {

@@ -51,7 +51,7 @@ impl Watch {
         let caller = broker.verifier.verify(&token).await?;
         let opened = || {
             let (profile, plan) = broker.plan(&caller, &ask)?;
-            let key = Key::new(&ask.profile, profile.target.flow, &caller, &plan);
+            let key = Key::new(&ask.profile, &caller, &plan);
             let decision = Decision { flow: profile.target.flow, reason: plan.choice.reason, hit: false };
             Ok((key, decision, broker.watchers.take(Subject::new(&caller))?))
         };

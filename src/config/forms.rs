@@ -4,6 +4,7 @@
 //! right and leaves out what was typed.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use secrecy::SecretString;
 use url::{Host, Url};
@@ -135,6 +136,30 @@ pub(super) fn secret(file: &[u8]) -> Result<SecretString, &'static str> {
     let wanted =
         "the file holds no token: 16 to 1024 printable ASCII characters without spaces are wanted, on one line";
     text.map(SecretString::from).ok_or(wanted)
+}
+
+/// The secrets of app clients, `[\w+]+` each: one that stands alone, where there is one client, or a line for each that
+/// has one, with its id before it.
+pub(super) fn client_secrets(
+    file: &[u8],
+    client_ids: &[Arc<str>],
+) -> Result<Vec<(Arc<str>, SecretString)>, &'static str> {
+    let wanted = "the file holds no client secret: a line CLIENT_ID SECRET for each client that has one, or the secret \
+                  alone where the pool lists one client";
+    let text = str::from_utf8(file).map_err(|_| wanted)?;
+    let one = |line: &str| {
+        let words: Vec<_> = line.split_ascii_whitespace().collect();
+        let (id, secret) = match (&words[..], client_ids) {
+            ([secret], [only]) => (Arc::clone(only), *secret),
+            ([id, secret], _) => (client_ids.iter().find(|known| known.as_ref() == *id).cloned()?, *secret),
+            _ => return None,
+        };
+        let sound = secret.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'+');
+        (sound && secret.len() <= 128).then(|| (id, SecretString::from(secret)))
+    };
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    let each: Option<Vec<_>> = lines.map(one).collect();
+    each.filter(|each| !each.is_empty()).ok_or(wanted)
 }
 
 /// One of the values that a key can have.

@@ -8,6 +8,7 @@ mod document;
 mod faults;
 mod field;
 mod forms;
+mod logins;
 mod pools;
 mod profiles;
 mod raw;
@@ -28,10 +29,11 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use toml::de::DeTable;
 
-use crate::{audit, auth, broker, server, upstream};
+use crate::{audit, auth, broker, secret_file, server, upstream};
 
 pub use faults::{Fault, Faults};
 
@@ -46,6 +48,8 @@ pub struct Config {
     pub auth: auth::Config,
     /// Where Cognito is.
     pub upstream: upstream::Config,
+    /// Where user pools are, for refresh tokens.
+    pub user_pools: upstream::UserPoolsConfig,
     /// The profiles, when to refresh, and how much of everything.
     pub broker: broker::Config,
     /// Where the doors are.
@@ -61,6 +65,10 @@ struct Typed {
     token_file: Option<String>,
     /// The texts of the profiles' templates.
     templates: HashMap<String, Texts>,
+    /// The files that app clients' secrets are from, by user pool.
+    client_secret_files: HashMap<Arc<str>, String>,
+    /// The files that configured sessions' own tokens are from.
+    authorization_files: HashMap<String, String>,
 }
 
 /// Reads a file that the configuration names.
@@ -146,7 +154,7 @@ fn parse_bytes(
 /// Reads a file that holds a secret: no more of it than a secret may have and a line break, and one byte that tells a
 /// longer one. The room for it is there from the start, so that no copy is left behind.
 fn read_secret(path: &Path) -> io::Result<Vec<u8>> {
-    let most = forms::SECRET_BYTES + 3;
+    let most = secret_file::MOST_BYTES + 3;
     let mut bytes = Vec::with_capacity(most + 1);
     File::open(path)?.take(most as u64).read_to_end(&mut bytes)?;
     Ok(bytes)

@@ -1,6 +1,6 @@
 //! `[[user_pools]]`: who may issue tokens. Knows no profile.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use url::Url;
@@ -9,7 +9,8 @@ use crate::auth::UserPool;
 use crate::config::defaults::*;
 use crate::config::faults::{Found, Place};
 use crate::config::field::{Field, List};
-use crate::config::{forms, raw};
+use crate::config::logins::ClientSecrets;
+use crate::config::{ReadFile, forms, logins, raw};
 
 /// What the pools read so far lay claim to, by line.
 #[derive(Default)]
@@ -19,6 +20,8 @@ pub(super) struct Claims {
     /// An issuer belongs to one pool: the verifier finds the pool, and so the keys, by the issuer alone.
     issuers: HashMap<Arc<str>, Owner>,
     pools: usize,
+    /// What the pools' confidential clients have to show.
+    pub(super) secrets: ClientSecrets,
     /// Some id could not even be read.
     unknown: bool,
 }
@@ -31,11 +34,17 @@ struct Owner {
 }
 
 /// The sound pools, in the file's order, and what all of them claim.
-pub(super) fn resolve(typed: Field<Vec<raw::UserPool>>, found: &Found) -> (Vec<UserPool>, Claims) {
+pub(super) fn resolve(typed: Field<Vec<raw::UserPool>>, read: ReadFile<'_>, found: &Found) -> (Vec<UserPool>, Claims) {
     let typed = typed.at_least_one(found, "[[user_pools]] with an id and client_ids");
     let mut claims = Claims { unknown: typed.is_empty(), ..Claims::default() };
-    let sound = typed.into_iter().filter_map(|pool| claims.resolve(pool, found)).collect();
+    let sound = typed.into_iter().filter_map(|pool| claims.resolve(pool, read, found)).collect();
     (sound, claims)
+}
+
+/// The regions of `pools`, each once.
+pub(super) fn regions(pools: &[UserPool]) -> Vec<String> {
+    let regions: BTreeSet<_> = pools.iter().filter_map(|pool| pool.id.split('_').next()).collect();
+    regions.into_iter().map(str::to_owned).collect()
 }
 
 impl Claims {
@@ -44,7 +53,7 @@ impl Claims {
         self.unknown || self.ids.contains_key(id)
     }
 
-    fn resolve(&mut self, typed: raw::UserPool, found: &Found) -> Option<UserPool> {
+    fn resolve(&mut self, typed: raw::UserPool, read: ReadFile<'_>, found: &Found) -> Option<UserPool> {
         self.pools += 1;
         let repeated = self.claim_id(&typed.id, found);
         let id = typed.id.judged(found, forms::user_pool_id);
@@ -54,7 +63,11 @@ impl Claims {
         let issuers = issuers(typed.issuers, id.as_deref().filter(|_| !repeated), found);
         issuers.iter().for_each(|(issuer, place)| self.claim_issuer(issuer, place, found));
         let jwks_url = jwks_url(typed.jwks_url, issuers.first().map(|(issuer, _)| &**issuer), found);
-        Some(UserPool { id: id?.into(), client_ids: texts(client_ids?), issuers: texts(issuers), jwks_url: jwks_url? })
+        let (id, client_ids) = (Arc::<str>::from(id?), texts(client_ids?));
+        let secrets = logins::client_secrets(typed.client_secret_file, &id, &client_ids, read, found);
+        self.secrets.by_client.extend(secrets.by_client);
+        self.secrets.files.extend(secrets.files);
+        Some(UserPool { id, client_ids, issuers: texts(issuers), jwks_url: jwks_url? })
     }
 
     /// Returns whether another pool has the id already.

@@ -1,6 +1,6 @@
 //! `[profiles.NAME]`: the ways from a caller to credentials. Knows of user pools no more than their ids.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ pub(super) struct Ground<'a> {
 pub(super) struct Profiles {
     pub(super) resolved: HashMap<String, Profile>,
     pub(super) texts: HashMap<String, Texts>,
+    /// The names of all, also of those at fault.
+    names: HashSet<String>,
 }
 
 const FLOWS: &[(&str, Flow)] =
@@ -41,7 +43,8 @@ pub(super) fn flow_name(flow: Flow) -> &'static str {
 /// The sound profiles.
 pub(super) fn resolve(typed: Field<Vec<raw::Profile>>, ground: &Ground<'_>, found: &Found) -> Profiles {
     let typed = typed.at_least_one(found, "[profiles.NAME], like [profiles.default]");
-    let mut profiles = Profiles::default();
+    let names = typed.iter().filter_map(|profile| profile.name.as_given().cloned()).collect();
+    let mut profiles = Profiles { names, ..Profiles::default() };
     for (name, profile, texts) in typed.into_iter().filter_map(|profile| resolve_profile(profile, ground, found)) {
         profiles.texts.insert(name.clone(), texts);
         profiles.resolved.insert(name, profile);
@@ -50,6 +53,11 @@ pub(super) fn resolve(typed: Field<Vec<raw::Profile>>, ground: &Ground<'_>, foun
 }
 
 impl Profiles {
+    /// Whether a profile of this name is, or may be, in the file.
+    pub(super) fn may_have(&self, name: &str) -> bool {
+        self.names.is_empty() || self.names.contains(name)
+    }
+
     /// The regions of the profiles' identity pools, each once.
     pub(super) fn pool_regions(&self) -> Vec<String> {
         self.each_once(|target| (target.flow != Flow::AssumeRole).then(|| target.pool_region()))
@@ -91,11 +99,13 @@ fn resolve_profile(typed: raw::Profile, ground: &Ground<'_>, found: &Found) -> O
     let target = target(typed.target, flow, user_pools.len() > 1, ground.region, found);
     let session = session::resolve(typed.session, flow, found);
     let rules = roles::resolve(typed.roles, typed.groups, flow, found);
+    let volatile_claims = typed.volatile_claims.each(found, forms::claim).given().unwrap_or_default();
     let (session, texts) = session?;
     let profile = Profile {
         user_pools: user_pools.into_iter().collect(),
         accept_access_tokens: accept_access_tokens.or(false),
         allow_unauthenticated: guests.or(false),
+        volatile_claims: volatile_claims.into_iter().map(|(claim, _)| claim).collect(),
         rules,
         target: Arc::new(target?),
         session,

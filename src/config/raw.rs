@@ -15,6 +15,7 @@ pub(super) struct Document {
     pub(super) limits: Limits,
     pub(super) upstream: Upstream,
     pub(super) sessions: Sessions,
+    pub(super) configured_sessions: Field<Vec<ConfiguredSession>>,
     pub(super) audit: Audit,
     pub(super) admin: Admin,
 }
@@ -32,6 +33,7 @@ pub(super) struct Aws {
     pub(super) region: Field<String>,
     pub(super) endpoint_url: Field<String>,
     pub(super) cognito_identity_endpoint_url: Field<String>,
+    pub(super) cognito_idp_endpoint_url: Field<String>,
     pub(super) sts_endpoint_url: Field<String>,
 }
 
@@ -41,6 +43,7 @@ pub(super) struct UserPool {
     pub(super) client_ids: Field<List>,
     pub(super) issuers: Field<List>,
     pub(super) jwks_url: Field<String>,
+    pub(super) client_secret_file: Field<String>,
 }
 
 /// `[profiles.NAME]`
@@ -50,6 +53,7 @@ pub(super) struct Profile {
     pub(super) user_pools: Field<List>,
     pub(super) accept_access_tokens: Field<bool>,
     pub(super) allow_unauthenticated: Field<bool>,
+    pub(super) volatile_claims: Field<List>,
     pub(super) target: Target,
     pub(super) session: Session,
     pub(super) groups: Field<Vec<Group>>,
@@ -128,6 +132,18 @@ pub(super) struct Sessions {
     pub(super) max: Field<i64>,
     pub(super) max_per_subject: Field<i64>,
     pub(super) idle_seconds: Field<i64>,
+    pub(super) accept_refresh_tokens: Field<bool>,
+}
+
+/// One of `[[configured_sessions]]`
+pub(super) struct ConfiguredSession {
+    pub(super) name: Field<String>,
+    pub(super) profile: Field<String>,
+    pub(super) role: Field<String>,
+    pub(super) user_pool: Field<String>,
+    pub(super) client_id: Field<String>,
+    pub(super) refresh_token_file: Field<String>,
+    pub(super) authorization_token_file: Field<String>,
 }
 
 /// `[audit]`
@@ -152,10 +168,11 @@ impl Document {
             limits: Limits::read(table.table("limits")),
             upstream: Upstream::read(table.table("upstream")),
             sessions: Sessions::read(table.table("sessions")),
+            configured_sessions: all(table.tables("configured_sessions"), ConfiguredSession::read),
             audit: Audit::read(table.table("audit")),
             admin: Admin::read(table.table("admin")),
         };
-        table.finish(&["state", "configured_sessions"]);
+        table.finish(&["state"]);
         document
     }
 }
@@ -179,9 +196,10 @@ impl Aws {
             region: table.take("region"),
             endpoint_url: table.take("endpoint_url"),
             cognito_identity_endpoint_url: table.take("cognito_identity_endpoint_url"),
+            cognito_idp_endpoint_url: table.take("cognito_idp_endpoint_url"),
             sts_endpoint_url: table.take("sts_endpoint_url"),
         };
-        table.finish(&["cognito_idp_endpoint_url"]);
+        table.finish(&[]);
         aws
     }
 }
@@ -193,8 +211,9 @@ impl UserPool {
             client_ids: table.take("client_ids"),
             issuers: table.take("issuers"),
             jwks_url: table.take("jwks_url"),
+            client_secret_file: table.take("client_secret_file"),
         };
-        table.finish(&["client_secret_file"]);
+        table.finish(&[]);
         pool
     }
 }
@@ -207,12 +226,13 @@ impl Profile {
             user_pools: table.take("user_pools"),
             accept_access_tokens: table.take("accept_access_tokens"),
             allow_unauthenticated: table.take("allow_unauthenticated"),
+            volatile_claims: table.take("volatile_claims"),
             target: Target::read(&mut table),
             session: Session::read(&mut table),
             groups: all(table.tables("groups"), Group::read),
             roles: Roles::read(table.table("roles")),
         };
-        table.finish(&["volatile_claims"]);
+        table.finish(&[]);
         profile
     }
 }
@@ -327,9 +347,26 @@ impl Sessions {
             max: table.take("max"),
             max_per_subject: table.take("max_per_subject"),
             idle_seconds: table.take("idle_seconds"),
+            accept_refresh_tokens: table.take("accept_refresh_tokens"),
         };
-        table.finish(&["accept_refresh_tokens"]);
+        table.finish(&[]);
         sessions
+    }
+}
+
+impl ConfiguredSession {
+    fn read(mut table: Table<'_>) -> Self {
+        let session = Self {
+            name: table.take("name"),
+            profile: table.take("profile"),
+            role: table.take("role"),
+            user_pool: table.take("user_pool"),
+            client_id: table.take("client_id"),
+            refresh_token_file: table.take("refresh_token_file"),
+            authorization_token_file: table.take("authorization_token_file"),
+        };
+        table.finish(&[]);
+        session
     }
 }
 

@@ -16,13 +16,14 @@ use crate::config::defaults::*;
 use crate::config::faults::Found;
 use crate::config::field::Field;
 use crate::config::profiles::Ground;
-use crate::config::{Config, ReadFile, Typed, forms, pools, profiles, raw};
+use crate::config::{Config, ReadFile, Typed, forms, logins, pools, profiles, raw};
 use crate::{audit, auth, broker, server, upstream};
 
 /// `[aws]`
 struct Aws {
     region: Field<String>,
     cognito_identity: Option<Url>,
+    cognito_idp: Option<Url>,
     sts: Option<Url>,
 }
 
@@ -37,11 +38,13 @@ struct Bounds {
 /// The configuration that `typed` amounts to; `read` reads the files that it names.
 pub(super) fn resolve(typed: raw::Document, read: ReadFile<'_>, found: &Found) -> Config {
     let bounds = bounds(typed.limits, typed.upstream, found);
-    let (user_pools, claims) = pools::resolve(typed.user_pools, found);
+    let (user_pools, claims) = pools::resolve(typed.user_pools, read, found);
     let all: Vec<_> = user_pools.iter().map(|pool| Arc::clone(&pool.id)).collect();
     let aws = aws(typed.aws, found);
     let ground = Ground { pools: &claims, all: &all, region: &aws.region };
     let profiles = profiles::resolve(typed.profiles, &ground, found);
+    let ground = logins::Ground { user_pools: &user_pools, profiles: &profiles, read };
+    let configured = logins::configured_sessions(typed.configured_sessions, &ground, found);
     let (token_file, admin_token) = admin_token(typed.admin, read, found).unzip();
     Config {
         upstream: upstream::Config {
@@ -50,6 +53,12 @@ pub(super) fn resolve(typed: raw::Document, read: ReadFile<'_>, found: &Found) -
             own_identity: profiles.own_identity(),
             cognito_identity_endpoint_url: aws.cognito_identity,
             sts_endpoint_url: aws.sts,
+            call_timeout: bounds.broker.exchange_timeout,
+        },
+        user_pools: upstream::UserPoolsConfig {
+            regions: pools::regions(&user_pools),
+            endpoint_url: aws.cognito_idp,
+            client_secrets: claims.secrets.by_client,
             call_timeout: bounds.broker.exchange_timeout,
         },
         auth: auth::Config {
@@ -65,8 +74,14 @@ pub(super) fn resolve(typed: raw::Document, read: ReadFile<'_>, found: &Found) -
             policy: policy(typed.refresh, found),
             limits: bounds.broker,
             sessions: sessions(typed.sessions, found),
+            configured_sessions: configured.sessions,
         },
-        typed: Typed { token_file, templates: profiles.texts },
+        typed: Typed {
+            token_file,
+            templates: profiles.texts,
+            client_secret_files: claims.secrets.files,
+            authorization_files: configured.authorization_files,
+        },
     }
 }
 
@@ -142,12 +157,17 @@ fn tell_shared(earlier: &Door, later: &Door, found: &Found) {
 /// The region of STS, and the addresses to call instead of AWS's own. A service's own address goes before the one for
 /// all. Identity pools are called in their own regions.
 fn aws(typed: raw::Aws, found: &Found) -> Aws {
-    let [every, cognito_identity, sts] =
-        [typed.endpoint_url, typed.cognito_identity_endpoint_url, typed.sts_endpoint_url]
-            .map(|field| field.judged(found, |text| forms::url(&text)).given());
+    let [every, cognito_identity, cognito_idp, sts] = [
+        typed.endpoint_url,
+        typed.cognito_identity_endpoint_url,
+        typed.cognito_idp_endpoint_url,
+        typed.sts_endpoint_url,
+    ]
+    .map(|field| field.judged(found, |text| forms::url(&text)).given());
     Aws {
         region: typed.region.judged(found, forms::region),
         cognito_identity: cognito_identity.or_else(|| every.clone()),
+        cognito_idp: cognito_idp.or_else(|| every.clone()),
         sts: sts.or(every),
     }
 }
@@ -157,6 +177,7 @@ fn sessions(typed: raw::Sessions, found: &Found) -> broker::SessionLimits {
         all: typed.max.ranged(&SESSIONS, found).or(DEFAULT_SESSIONS),
         per_subject: typed.max_per_subject.ranged(&SESSIONS_PER_SUBJECT, found).or(DEFAULT_SESSIONS_PER_SUBJECT),
         idle: Duration::from_secs(typed.idle_seconds.ranged(&IDLE_SECONDS, found).or(DEFAULT_IDLE_SECONDS)),
+        accept_refresh_tokens: typed.accept_refresh_tokens.or(false),
     }
 }
 

@@ -9,7 +9,7 @@ use toml::Value;
 
 use crate::audit::Destination;
 use crate::auth::UserPool;
-use crate::broker::{Profile, SessionTemplates};
+use crate::broker::{ConfiguredSession, Profile, SessionTemplates};
 use crate::config::Config;
 use crate::config::faults::is_bare;
 use crate::config::profiles::flow_name;
@@ -29,7 +29,9 @@ impl Config {
         self.warnings().iter().for_each(|warning| page.note(&format!("warning: {warning}")));
         self.show_server(&mut page);
         self.show_aws(&mut page);
-        self.auth.user_pools.iter().for_each(|pool| show_user_pool(pool, &mut page));
+        for pool in &self.auth.user_pools {
+            show_user_pool(pool, self.typed.client_secret_files.get(&pool.id), &mut page);
+        }
         let mut profiles: Vec<_> = self.broker.profiles.iter().collect();
         profiles.sort_by_key(|(name, _)| *name);
         for (name, profile) in profiles {
@@ -64,6 +66,7 @@ impl Config {
         page.note(&format!("regions of STS: {}", none(&self.upstream.sts_regions)));
         for (key, url) in [
             ("cognito_identity_endpoint_url", &self.upstream.cognito_identity_endpoint_url),
+            ("cognito_idp_endpoint_url", &self.user_pools.endpoint_url),
             ("sts_endpoint_url", &self.upstream.sts_endpoint_url),
         ] {
             match url {
@@ -102,6 +105,10 @@ impl Config {
         page.pair("max", sessions.all);
         page.pair("max_per_subject", sessions.per_subject);
         page.pair("idle_seconds", sessions.idle.as_secs());
+        page.pair("accept_refresh_tokens", sessions.accept_refresh_tokens);
+        for session in &self.broker.configured_sessions {
+            show_configured_session(session, self.typed.authorization_files.get(&session.name), page);
+        }
     }
 
     fn show_audit(&self, page: &mut Page) {
@@ -171,12 +178,28 @@ impl Page {
     }
 }
 
-fn show_user_pool(pool: &UserPool, page: &mut Page) {
+fn show_configured_session(session: &ConfiguredSession, authorization_file: Option<&String>, page: &mut Page) {
+    page.header("[[configured_sessions]]");
+    page.text("name", &session.name);
+    page.text("profile", &session.ask.profile);
+    session.ask.role.iter().for_each(|role| page.text("role", role));
+    page.text("user_pool", &session.client.user_pool);
+    page.text("client_id", &session.client.id);
+    page.text("refresh_token_file", &session.refresh_token.path().to_string_lossy());
+    authorization_file.iter().for_each(|file| page.text("authorization_token_file", file));
+    page.note("both tokens: (set)");
+}
+
+fn show_user_pool(pool: &UserPool, secret_file: Option<&String>, page: &mut Page) {
     page.header("[[user_pools]]");
     page.text("id", &pool.id);
     page.list("client_ids", pool.client_ids.iter().map(|id| &**id));
     page.list("issuers", pool.issuers.iter().map(|issuer| &**issuer));
     page.text("jwks_url", pool.jwks_url.as_str());
+    if let Some(file) = secret_file {
+        page.text("client_secret_file", file);
+        page.note("the client secrets: (set)");
+    }
 }
 
 fn show_profile(name: &str, profile: &Profile, texts: Option<&Texts>, page: &mut Page) {
@@ -202,6 +225,9 @@ fn show_profile(name: &str, profile: &Profile, texts: Option<&Texts>, page: &mut
             page.pair("duration_seconds", target.duration.as_secs());
             target.external_id.iter().for_each(|id| page.text("external_id", id));
         }
+    }
+    if !profile.volatile_claims.is_empty() {
+        page.list("volatile_claims", profile.volatile_claims.iter().map(|claim| &**claim));
     }
     if let Some(texts) = texts.filter(|_| target.flow != Flow::Enhanced) {
         show_session(texts, &profile.session, page);

@@ -124,8 +124,9 @@ async fn credentials(
             house.broker.credentials(&token, asked.insert(ask), visit).await
         }
         Place::Session(id) => {
-            let (token, ask) = house.broker.enter_session(&id, &bearer(headers)?)?;
-            house.broker.credentials(&token, asked.insert(ask), visit).await
+            let session = house.broker.enter_session(&id, &bearer(headers)?)?;
+            *asked = Some(session.ask().clone());
+            house.broker.session_credentials(&session, visit).await
         }
         Place::Guest { profile, handle } => {
             if headers.contains_key(AUTHORIZATION) {

@@ -32,6 +32,7 @@ use crate::clock::{Clock, rfc3339};
 use crate::error::{Error, Kind};
 use crate::metrics::{Listener, Metrics, Outcome};
 use crate::model::{Ask, Caller};
+use crate::upstream::Flow;
 
 pub use accept::{Connections, serve_http1};
 
@@ -201,7 +202,9 @@ impl House {
             let time = rfc3339(self.clock.now().wall);
             let request_id = self.request_ids.fetch_add(1, Ordering::Relaxed);
             let profile = ask.map(|ask| ask.profile.clone());
-            audit_line(Line::empty(time, listener.as_str(), peer.to_string(), profile, request_id), done)
+            let flow = profile.as_deref().and_then(|profile| self.broker.flow(profile)).map(Flow::as_str);
+            let line = Line::empty(time, listener.as_str(), peer.to_string(), profile, request_id);
+            audit_line(Line { flow, ..line }, done)
         });
     }
 
@@ -250,7 +253,6 @@ fn audit_line(line: Line, done: &Result<Grant, Error>) -> Line {
             let (held, decision) = (&grant.credentials, grant.decision);
             Line {
                 decision: "issued",
-                flow: Some(decision.flow.as_str()),
                 role_arn: held.role_arn.as_ref().map(ToString::to_string),
                 reason: decision.reason.to_string(),
                 access_key_id: Some(held.access_key_id.clone()),

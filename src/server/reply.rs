@@ -35,7 +35,7 @@ struct Body {
 }
 
 /// The table.
-const ROWS: [Row; 14] = [
+const ROWS: [Row; 17] = [
     Row {
         kind: Kind::InvalidRequest,
         status: StatusCode::BAD_REQUEST,
@@ -98,6 +98,33 @@ const ROWS: [Row; 14] = [
         reason: "NOT_FOUND",
         outcome: Outcome::NotFound,
         message: "There is no such path, profile, role alias or open session. Compare it with the configuration, or open a new session.",
+    },
+    Row {
+        kind: Kind::SessionTokenReused,
+        status: StatusCode::NOT_FOUND,
+        code: "NotFound",
+        grpc: Code::NotFound,
+        reason: "NOT_FOUND",
+        outcome: Outcome::NotFound,
+        message: "The session has ended: its refresh token was used by somebody else too. Sign in again and open a new session.",
+    },
+    Row {
+        kind: Kind::SessionTokenRevoked,
+        status: StatusCode::NOT_FOUND,
+        code: "NotFound",
+        grpc: Code::NotFound,
+        reason: "NOT_FOUND",
+        outcome: Outcome::NotFound,
+        message: "The session has ended: its refresh token was revoked or is invalid. Sign in again and open a new session.",
+    },
+    Row {
+        kind: Kind::SessionTokenExpired,
+        status: StatusCode::NOT_FOUND,
+        code: "NotFound",
+        grpc: Code::NotFound,
+        reason: "NOT_FOUND",
+        outcome: Outcome::NotFound,
+        message: "The session has ended: its refresh token has expired. Sign in again and open a new session.",
     },
     Row {
         kind: Kind::MethodNotAllowed,
@@ -208,7 +235,10 @@ mod tests {
             Kind::RoleNotAllowed => Some(Kind::ProfileNotAllowed),
             Kind::ProfileNotAllowed => Some(Kind::UpstreamDenied),
             Kind::UpstreamDenied => Some(Kind::NotFound),
-            Kind::NotFound => Some(Kind::MethodNotAllowed),
+            Kind::NotFound => Some(Kind::SessionTokenReused),
+            Kind::SessionTokenReused => Some(Kind::SessionTokenRevoked),
+            Kind::SessionTokenRevoked => Some(Kind::SessionTokenExpired),
+            Kind::SessionTokenExpired => Some(Kind::MethodNotAllowed),
             Kind::MethodNotAllowed => Some(Kind::RequestTooLarge),
             Kind::RequestTooLarge => Some(Kind::TooManyRequests),
             Kind::TooManyRequests => Some(Kind::UpstreamUnavailable),
@@ -223,8 +253,10 @@ mod tests {
     fn every_kind_has_its_own_row() {
         let kinds: Vec<_> = std::iter::successors(Some(Kind::InvalidRequest), |kind| next(*kind)).collect();
         assert_eq!(kinds.len(), ROWS.len());
+        let messages: HashSet<_> = kinds.iter().map(|kind| row(*kind).message).collect();
+        assert_eq!(messages.len(), kinds.len());
         let codes: HashSet<_> = kinds.iter().map(|kind| row(*kind).code).collect();
-        assert_eq!(codes.len(), kinds.len());
+        assert_eq!(codes.len(), kinds.len() - 3, "how a session has ended is told in words alone");
         for kind in kinds {
             let row = row(kind);
             assert_eq!(row.kind, kind);

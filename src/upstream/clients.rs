@@ -13,6 +13,8 @@ use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::region::Region;
 use url::Url;
 
+use crate::upstream::UserPoolsConfig;
+
 /// Time to connect; an SDK caller is held for less than a second, so a stuck connection should be known soon.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -57,10 +59,22 @@ fn cognito(region: &str, config: &Config) -> aws_sdk_cognitoidentity::Client {
         .behavior_version(aws_sdk_cognitoidentity::config::BehaviorVersion::latest())
         .region(Region::new(region.to_owned()))
         .retry_config(RetryConfig::disabled())
-        .timeout_config(timeouts(config))
+        .timeout_config(timeouts(config.call_timeout))
         .http_client(http());
     builder.set_endpoint_url(config.cognito_identity_endpoint_url.as_ref().map(ToString::to_string));
     aws_sdk_cognitoidentity::Client::from_conf(builder.build())
+}
+
+/// Without credentials: what is called needs none but the refresh token.
+pub(super) fn user_pools(region: &str, config: &UserPoolsConfig) -> aws_sdk_cognitoidentityprovider::Client {
+    let mut builder = aws_sdk_cognitoidentityprovider::Config::builder()
+        .behavior_version(aws_sdk_cognitoidentityprovider::config::BehaviorVersion::latest())
+        .region(Region::new(region.to_owned()))
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(timeouts(config.call_timeout))
+        .http_client(http());
+    builder.set_endpoint_url(config.endpoint_url.as_ref().map(ToString::to_string));
+    aws_sdk_cognitoidentityprovider::Client::from_conf(builder.build())
 }
 
 /// Regional endpoints, never the global one, whose outage would be everybody's.
@@ -69,7 +83,7 @@ fn sts(region: &str, config: &Config, own: Option<SharedCredentialsProvider>) ->
         .behavior_version(aws_sdk_sts::config::BehaviorVersion::latest())
         .region(Region::new(region.to_owned()))
         .retry_config(RetryConfig::disabled())
-        .timeout_config(timeouts(config))
+        .timeout_config(timeouts(config.call_timeout))
         .http_client(http());
     builder.set_endpoint_url(config.sts_endpoint_url.as_ref().map(ToString::to_string));
     builder.set_credentials_provider(own);
@@ -84,11 +98,8 @@ async fn own_identity(config: &Config) -> SharedCredentialsProvider {
     SharedCredentialsProvider::new(chain)
 }
 
-fn timeouts(config: &Config) -> TimeoutConfig {
-    TimeoutConfig::builder()
-        .connect_timeout(CONNECT_TIMEOUT.min(config.call_timeout))
-        .operation_timeout(config.call_timeout)
-        .build()
+fn timeouts(call: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT.min(call)).operation_timeout(call).build()
 }
 
 /// The HTTP client is named, so that no proxy variable of the environment can redirect it.

@@ -68,6 +68,19 @@ const HINTS: &[(&str, &str)] = &[
         "the action that the message names is missing: in the role's trust policy (for the broker's identity), or in \
          the policy of the broker's identity",
     ),
+    ("refresh token has been revoked", "the user, or an administrator, signed out: the user has to sign in again"),
+    ("refresh token has expired", "the user has to sign in again; the app client says how long refresh tokens last"),
+    (
+        "refresh token reuse detected",
+        "two have used one refresh token after it was rotated: give each session one of its own, or look for a thief",
+    ),
+    (
+        "invalid refresh token",
+        "the refresh token is of another app client, or the user pool remembers devices, which is not supported",
+    ),
+    ("secret was not received", "the app client has a secret: name it in user_pools.client_secret_file"),
+    ("does not match for the client", "the client secret is wrong: compare user_pools.client_secret_file"),
+    ("unable to verify secret", "the client secret is wrong: compare user_pools.client_secret_file"),
     ("packed size", "the session's tags and policies are too large: fewer or shorter tags, a shorter policy"),
     ("not found", "wrong region or account, or deleted: compare identity_pool_id with the AWS console"),
     ("rate exceeded", "the account's quota of this API is used up (GetId: 25 a second by default): raise it at AWS"),
@@ -115,6 +128,13 @@ mod tests {
             ),
             ("User: arn:x is not authorized to perform: sts:TagSession on resource: arn:y", "trust policy"),
             ("Packed size of session tags consumes 138% of allotted space.", "shorter"),
+            ("Refresh Token has been revoked", "sign in"),
+            ("Refresh Token has expired", "sign in"),
+            ("Refresh token reuse detected", "thief"),
+            ("Invalid Refresh Token.", "app client"),
+            ("Client x is configured for secret but secret was not received", "client_secret_file"),
+            ("SecretHash does not match for the client: x", "client_secret_file"),
+            ("Unable to verify secret hash for client x", "client_secret_file"),
             ("Rate exceeded", "quota"),
             ("Too many requests", "quota"),
         ];

@@ -11,6 +11,7 @@ mod clients;
 mod flows;
 mod hints;
 mod identities;
+mod user_pools;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use crate::secret::CupToken;
 
 pub use clients::Config;
 pub use flows::Aws;
+pub use user_pools::{AppClient, AwsUserPools, Calling, Tokens, UserPools, UserPoolsConfig};
 
 /// The seam between the broker and AWS: one method, so that the core can be tested without either.
 pub trait Exchange: Send + Sync {

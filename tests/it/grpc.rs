@@ -166,9 +166,9 @@ async fn the_hold_is_the_callers_deadline() {
     let scene = Scene::new().await;
     scene.proxy.bend("GetId", Fault::Hangs);
     let started = tokio::time::Instant::now();
-    let status = ask(scene.grpc, &token("bob"), "", Some(Duration::from_millis(300))).await.unwrap_err();
+    let status = ask(scene.grpc, &token("bob"), "", Some(Duration::from_secs(2))).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
-    assert!(started.elapsed() >= Duration::from_millis(270), "all but a tenth of it");
+    assert!(started.elapsed() >= Duration::from_millis(1_900), "all but a tenth of a second");
     scene.proxy.mend();
 }
 

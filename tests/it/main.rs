@@ -16,6 +16,7 @@ mod leaks;
 mod lifecycle;
 mod metrics;
 mod readme;
+mod refresh;
 mod refusals;
 mod sessions;
 mod support;

@@ -7,17 +7,26 @@ use crate::support::tools::TOOLS;
 
 const README: &str = include_str!("../../README.md");
 
-/// The text of the one fenced block of `language`.
-fn block(language: &str) -> &'static str {
+/// The texts of all fenced blocks of `language`.
+fn blocks(language: &str) -> Vec<&'static str> {
     let start = format!("```{language}\n");
-    let blocks: Vec<_> = README.split(&start).skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    README.split(&start).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
+}
+
+/// The text of the only one.
+fn block(language: &str) -> &'static str {
+    let blocks = blocks(language);
     assert_eq!(blocks.len(), 1, "one block of {language}");
     blocks[0]
 }
 
 #[test]
 fn its_configuration_is_one() {
-    let config = cupbearer::config::parse("README.md", block("toml"), &|_| None);
+    // Each block stands on those before it, and the files that are named hold what may stand in them.
+    let text = blocks("toml").join("\n");
+    assert!(text.matches("_file =").count() >= 2, "{text}");
+    let read = |_: &std::path::Path| Ok(b"0123456789abcdef".to_vec());
+    let config = cupbearer::config::parse_with_files("README.md", &text, &|_| None, &read);
     assert!(config.is_ok(), "{}", config.err().unwrap());
 }
 

@@ -238,10 +238,10 @@ async fn every_decision_is_a_line_of_the_audit_log() {
     let wanted = [
         "issued http exchange enhanced",
         "issued http hit enhanced",
-        "denied http - -",
-        "denied http - -",
+        "denied http - enhanced",
+        "denied http - enhanced",
         "issued grpc exchange enhanced",
-        "denied http - -",
+        "denied http - enhanced",
     ];
     assert_eq!(found, wanted, "{text}");
     assert_eq!(lines[0]["role_arn"], json!(EDITOR_ROLE_ARN));

@@ -18,6 +18,9 @@ const WORD: &str = "Hunter2word";
 /// What the file `token` holds.
 const TOKEN: &str = "0123456789abcdef";
 
+/// What the files `secret` and `secrets` hold.
+const CLIENT_SECRET: &str = "0secret1secret2secret3secret";
+
 fn env(name: &str) -> Option<String> {
     let value = match name {
         "POOL" => "FromEnv",
@@ -38,6 +41,10 @@ fn no_env(_: &str) -> Option<String> {
 fn files_of_config(path: &Path) -> io::Result<Vec<u8>> {
     match path.to_str() {
         Some("token") => Ok(format!("{TOKEN}\n").into_bytes()),
+        Some("secrets") => Ok(format!("client+2 {CLIENT_SECRET}\n").into_bytes()),
+        Some("secret") => Ok(CLIENT_SECRET.into()),
+        Some("blank") => Ok(b"\n".into()),
+        Some("refresh-${x") => Ok(vec![b'x'; 1_800]),
         _ => Err(io::ErrorKind::NotFound.into()),
     }
 }

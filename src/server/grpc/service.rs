@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use futures::stream::{Stream, unfold};
 use http::HeaderMap;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -109,19 +109,15 @@ impl CredentialBroker for Grpc {
     ) -> Result<Response<OpenSessionResponse>, Status> {
         let call = Call::new(&self.0, request);
         let (house, message) = (call.house, call.message);
-        let done = if message.refresh_token.is_empty() {
-            let ask = ask(message.profile, message.role, message.session_policy, message.policy_arns);
-            let opened = match token(house, &call.headers) {
-                Ok(token) => house.broker.open_session(token, ask.clone()).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = &opened {
-                house.audited(Listener::Grpc, call.connection.peer, Some(&ask), &Err(error.clone()));
-            }
-            opened
-        } else {
-            Err(no_refresh_tokens())
+        let ask = ask(message.profile, message.role, message.session_policy, message.policy_arns);
+        let refresh_token = secret(message.refresh_token);
+        let done = match token(house, &call.headers) {
+            Ok(token) => house.broker.open_session(token, ask.clone(), refresh_token).await,
+            Err(error) => Err(error),
         };
+        if let Err(error) = &done {
+            house.audited(Listener::Grpc, call.connection.peer, Some(&ask), &Err(error.clone()));
+        }
         let done = done.map(|opened| OpenSessionResponse {
             credentials_uri: format!("http://{}/v1/sessions/{}", house.http, opened.id),
             session_id: opened.id,
@@ -137,10 +133,10 @@ impl CredentialBroker for Grpc {
     ) -> Result<Response<UpdateSessionResponse>, Status> {
         let call = Call::new(&self.0, request);
         let (house, message) = (call.house, call.message);
-        let done = match (message.refresh_token.is_empty(), token(house, &call.headers)) {
-            (true, Ok(token)) => house.broker.update_session(token, &message.session_id).await,
-            (true, Err(error)) => Err(error),
-            (false, _) => Err(no_refresh_tokens()),
+        let refresh_token = secret(message.refresh_token);
+        let done = match token(house, &call.headers) {
+            Ok(token) => house.broker.update_session(token, &message.session_id, refresh_token).await,
+            Err(error) => Err(error),
         };
         let done = done.map(|expires| UpdateSessionResponse { expires_at: Some(timestamp(expires.wall())) });
         finish(house, call.started, Outcome::Ok, done)
@@ -152,10 +148,14 @@ impl CredentialBroker for Grpc {
     ) -> Result<Response<CloseSessionResponse>, Status> {
         let call = Call::new(&self.0, request);
         let (house, message) = (call.house, call.message);
-        let done = match (message.revoke_refresh_token, token(house, &call.headers)) {
-            (false, Ok(token)) => house.broker.close_session(&token, &message.session_id).await,
-            (false, Err(error)) => Err(error),
-            (true, _) => Err(no_refresh_tokens()),
+        let revoke = message.revoke_refresh_token;
+        let done = match token(house, &call.headers) {
+            Ok(token) => {
+                let closing = house.broker.close_session(&token, &message.session_id, revoke);
+                let closed = tokio::time::timeout(house.config.longest_hold, closing).await;
+                closed.unwrap_or_else(|_elapsed| Err(not_revoked_yet()))
+            }
+            Err(error) => Err(error),
         };
         finish(house, call.started, Outcome::Ok, done.map(|()| CloseSessionResponse {}))
     }
@@ -248,8 +248,16 @@ fn renewals(house: Arc<House>, peer: SocketAddr, ask: Ask, watch: Watch, place: 
     }))
 }
 
-fn no_refresh_tokens() -> Error {
-    Error::new(Kind::InvalidRequest, "refresh tokens are not supported yet")
+/// An empty text is a field that was not set.
+fn secret(text: String) -> Option<SecretString> {
+    Some(text).filter(|text| !text.is_empty()).map(SecretString::from)
+}
+
+fn not_revoked_yet() -> Error {
+    Error::new(
+        Kind::UpstreamUnavailable,
+        "the session is closed; its refresh token is not revoked yet, which is tried on",
+    )
 }
 
 fn granted_outcome(grant: &Grant) -> Outcome {
@@ -258,7 +266,7 @@ fn granted_outcome(grant: &Grant) -> Outcome {
 
 /// What is kept of a caller's deadline, so that the answer is there before the caller gives up and hears nothing.
 fn margin(timeout: Duration) -> Duration {
-    (timeout / 10).min(Duration::from_millis(50))
+    (timeout / 10).min(Duration::from_millis(100))
 }
 
 /// The caller's `grpc-timeout` (gRPC over HTTP/2, "Requests"): at most eight digits and a unit.

@@ -1,6 +1,8 @@
 //! The broker's core under tokio's paused time, with a scripted exchange in place of AWS; no socket, no real second.
 
 mod freshness;
+mod pools;
+mod renewing;
 mod sharing;
 mod single_flight;
 mod watching;
@@ -13,7 +15,9 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use cupbearer::auth::{self, FetchKeys, UserPool, Verifier};
-use cupbearer::broker::{Broker, Config, Grant, Limits, Policy, Profile, SessionLimits, SessionTemplates, Visit};
+use cupbearer::broker::{
+    Broker, Config, ConfiguredSession, Grant, Limits, Policy, Profile, Renewer, SessionLimits, SessionTemplates, Visit,
+};
 use cupbearer::clock::{Clock, Expiry, epoch_seconds};
 use cupbearer::dev::{self, AmbiguousRoleResolution, Emulator};
 use cupbearer::error::{Error, Kind};
@@ -26,6 +30,8 @@ use cupbearer::upstream::{Class, Exchange, Exchanging, Failure, Flow, Order, Tar
 use http::Request;
 use tokio::task::JoinSet;
 use url::Url;
+
+use pools::Pools;
 
 /// When every simulation begins, in seconds since 1970.
 pub const START: u64 = 1_800_000_000;
@@ -153,13 +159,15 @@ impl FetchKeys for Keys {
 pub struct World {
     pub broker: Arc<Broker>,
     pub script: Arc<Script>,
+    pub pools: Arc<Pools>,
     pub clock: Clock,
     pub metrics: Arc<Metrics>,
     _tasks: JoinSet<()>,
 }
 
 /// The sessions' limits of most tests.
-pub const SESSIONS: SessionLimits = SessionLimits { all: 100, per_subject: 3, idle: Duration::from_secs(3_600) };
+pub const SESSIONS: SessionLimits =
+    SessionLimits { all: 100, per_subject: 3, idle: Duration::from_secs(3_600), accept_refresh_tokens: true };
 
 /// The limits of most tests.
 pub const LIMITS: Limits =
@@ -167,6 +175,11 @@ pub const LIMITS: Limits =
 
 impl World {
     pub async fn new(limits: Limits) -> Self {
+        Self::with(limits, Vec::new()).await
+    }
+
+    /// With sessions that are there from the start.
+    pub async fn with(limits: Limits, configured_sessions: Vec<ConfiguredSession>) -> Self {
         let clock = Clock::simulated(SystemTime::UNIX_EPOCH + Duration::from_secs(START));
         let metrics = Arc::new(Metrics::new("test").unwrap());
         let script = Arc::new(Script {
@@ -182,14 +195,18 @@ impl World {
         let fetcher: Arc<dyn FetchKeys> = Arc::new(Keys);
         let (verifier, keepers, sweeper) = Verifier::new(auth_config(), &fetcher, clock.clone(), Arc::clone(&metrics));
         let exchange: Arc<dyn Exchange> = Arc::clone(&script) as _;
-        let (broker, refresher) =
-            Broker::new(broker_config(limits), verifier, exchange, clock.clone(), Arc::clone(&metrics));
+        let config = Config { configured_sessions, ..broker_config(limits) };
+        let (broker, refresher) = Broker::new(config, verifier, exchange, clock.clone(), Arc::clone(&metrics));
+        let broker = Arc::new(broker);
+        let pools = Arc::new(Pools::new(clock.clone()));
+        let renewer = Renewer::new(Arc::clone(&broker), Arc::clone(&pools) as _);
         let mut tasks = JoinSet::new();
+        tasks.spawn(renewer.run());
         tasks.spawn(refresher.run());
         tasks.spawn(sweeper.run());
         keepers.into_iter().for_each(|keeper| drop(tasks.spawn(keeper.run())));
         tokio::time::sleep(Duration::from_millis(1)).await;
-        Self { broker: Arc::new(broker), script, clock, metrics, _tasks: tasks }
+        Self { broker, script, pools, clock, metrics, _tasks: tasks }
     }
 
     pub async fn ask(&self, token: &str, role: Option<&str>, visit: Visit) -> Result<Grant, Error> {
@@ -271,12 +288,19 @@ fn broker_config(limits: Limits) -> Config {
         user_pools: [dev::USER_POOL_ID.into()].into(),
         accept_access_tokens: false,
         allow_unauthenticated: true,
+        volatile_claims: Vec::new(),
         rules,
         target: Arc::new(target),
         session,
     };
     let policy = Policy { at: 1.0 / 3.0, jitter: 0.1, latest_at: 0.6, min_remaining: Duration::from_secs(1_200) };
-    Config { profiles: [("default".to_owned(), profile)].into(), policy, limits, sessions: SESSIONS }
+    Config {
+        profiles: [("default".to_owned(), profile)].into(),
+        policy,
+        limits,
+        sessions: SESSIONS,
+        configured_sessions: Vec::new(),
+    }
 }
 
 /// The owner that the scripted AWS wrote into the credentials.

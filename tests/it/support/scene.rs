@@ -1,6 +1,7 @@
 //! The usual scene: the embedded emulator behind a proxy, the program before both, and tokens for its users.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
@@ -34,9 +35,14 @@ impl Scene {
 
     /// With more configuration, as `Settings::more` takes it.
     pub async fn with(more: &str, ambiguous: &str) -> Self {
+        Self::edited(more, ambiguous, |text, _| text).await
+    }
+
+    /// With a configuration that `edit` has changed, and perhaps files in the daemon's directory.
+    pub async fn edited(more: &str, ambiguous: &str, edit: impl FnOnce(String, &Path) -> String) -> Self {
         let proxy = Proxy::start(Backend::Embedded(Arc::clone(&EMULATOR))).await;
-        let text = Settings { more, ambiguous, ..Settings::new(&proxy.url) }.text();
         let dir = tempfile::tempdir().unwrap();
+        let text = edit(Settings { more, ambiguous, ..Settings::new(&proxy.url) }.text(), dir.path());
         let daemon = Daemon::serve(dir.path(), &text).await;
         let (http, grpc) = (daemon.address("http").await, daemon.address("grpc").await);
         let admin = daemon.address("admin").await;

@@ -1,28 +1,39 @@
 //! Handles for stock SDKs: one URI and one token per user and ask. Looked up without a lock; bounded in all and per
 //! user. Knows no door.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+mod calls;
+mod renewal;
+mod renewer;
+mod session;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use papaya::HashMap;
 use rand::TryRngCore;
 use rand::rngs::OsRng;
-use secrecy::SecretString;
-use serde_json::Value;
+use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
 use crate::broker::key::Subject;
 use crate::broker::wishes::Selector;
 use crate::clock::{Expiry, Moment};
-use crate::digest::{Digest, sha256};
+use crate::digest::sha256;
 use crate::error::{Error, Kind};
 use crate::model::{Ask, Caller};
 use crate::secret::CupToken;
+use crate::secret_file::SecretFile;
+use crate::upstream::AppClient;
+
+pub use calls::Entered;
+pub use renewer::Renewer;
+
+use renewal::Renewal;
+use renewer::Agenda;
+use session::{Session, unknown};
 
 /// The bounds of `[sessions]`.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +44,23 @@ pub struct SessionLimits {
     pub per_subject: usize,
     /// How long a session lives that nobody asks.
     pub idle: Duration,
+    /// Whether sessions may be opened with a refresh token, which is then kept in memory.
+    pub accept_refresh_tokens: bool,
+}
+
+/// A session that is there from the start, for a workload that signs in as itself.
+#[derive(Debug)]
+pub struct ConfiguredSession {
+    /// The last part of its URI.
+    pub name: String,
+    /// What `Authorization` has to be there.
+    pub authorization: SecretString,
+    /// What it asks for.
+    pub ask: Ask,
+    /// The app client that its refresh token is of.
+    pub client: AppClient,
+    /// Where its refresh token is read, and replaced when the user pool rotates it.
+    pub refresh_token: SecretFile,
 }
 
 /// What its opener gets of a session, once.
@@ -42,22 +70,24 @@ pub struct Opened {
     pub id: String,
     /// What goes into `Authorization` there; 256 random bits, kept here as a digest only.
     pub authorization: SecretString,
-    /// When the session ends, unless a newer token is brought.
+    /// When the session's login ends: without a newer one, or a refresh token, the session ends with it.
     pub expires: Expiry,
 }
 
 /// All sessions.
 pub(super) struct Sessions {
-    by_id: HashMap<String, Arc<Session>>,
+    by_id: HashMap<Arc<str>, Arc<Session>>,
     /// Opening and closing lock them, asking does not.
     books: Mutex<Books>,
     limits: SessionLimits,
+    /// What the renewer is to do.
+    agenda: Agenda,
 }
 
 /// Who has which session, for the bounds.
 #[derive(Default)]
 struct Books {
-    by_subject: std::collections::HashMap<Subject, Vec<String>>,
+    by_subject: std::collections::HashMap<Subject, Vec<Arc<str>>>,
     all: usize,
 }
 
@@ -68,69 +98,37 @@ impl Books {
     }
 }
 
-/// One session.
-pub(super) struct Session {
-    subject: Subject,
-    issuer: Arc<str>,
-    user: Arc<str>,
-    authorization: Digest,
-    pub(super) ask: Ask,
-    login: ArcSwap<Login>,
-    last_asked_ms: AtomicU64,
-}
-
-/// The token that a session asks with.
-struct Login {
-    token: CupToken,
-    client_id: Arc<str>,
-    /// `iat`: what "newer" means, since a newer token may end earlier.
-    issued: u64,
-    expires: Expiry,
-}
-
-impl Login {
-    fn new(caller: &Caller, token: CupToken) -> Self {
-        let issued = caller.claims.get("iat").and_then(Value::as_u64).unwrap_or(0);
-        Self { token, client_id: Arc::clone(&caller.client_id), issued, expires: caller.expires }
-    }
-}
-
-impl Session {
-    /// The login as it is now.
-    pub(super) fn token(&self) -> CupToken {
-        self.login.load().token.clone()
-    }
-
-    /// Takes `token`, if it was not issued before the one that is there, and returns when the session now ends.
-    pub(super) fn bring(&self, caller: &Caller, token: CupToken, now: Moment) -> Expiry {
-        self.touch(now);
-        let brought = Arc::new(Login::new(caller, token));
-        self.login.rcu(|held| Arc::clone(if brought.issued >= held.issued { &brought } else { held }));
-        self.login.load().expires
-    }
-
-    fn is_over(&self, idle: Duration, now: Moment) -> bool {
-        let last_asked = Duration::from_millis(self.last_asked_ms.load(Ordering::Relaxed));
-        self.login.load().expires.passed(now) || now.boot.saturating_sub(last_asked) >= idle
-    }
-
-    fn touch(&self, now: Moment) {
-        self.last_asked_ms.store(u64::try_from(now.boot.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-}
-
 impl Sessions {
-    pub(super) fn new(limits: SessionLimits) -> Self {
-        Self { by_id: HashMap::new(), books: Mutex::default(), limits }
+    pub(super) fn new(limits: SessionLimits, configured: Vec<ConfiguredSession>) -> Self {
+        let sessions = Self { by_id: HashMap::new(), books: Mutex::default(), limits, agenda: Agenda::default() };
+        configured.into_iter().for_each(|configured| sessions.install(configured));
+        sessions
+    }
+
+    /// A configured session is outside the bounds, and waits for the renewer to sign it in.
+    fn install(&self, configured: ConfiguredSession) {
+        let ConfiguredSession { name, authorization, ask, client, refresh_token } = configured;
+        let renewal = Renewal::in_file(client, refresh_token);
+        let session = Arc::new(Session::configured(&name, authorization.expose_secret().as_bytes(), ask, renewal));
+        self.by_id.pin().insert(Arc::clone(&session.id), Arc::clone(&session));
+        self.agenda.renew(session);
     }
 
     /// Opens a session; those that are over make room first.
     ///
     /// # Errors
     /// [`Kind::TooManyRequests`] when the user, or everybody together, has as many as there may be.
-    pub(super) fn open(&self, caller: &Caller, ask: Ask, token: CupToken, now: Moment) -> Result<Opened, Error> {
-        let (subject, expires) = (Subject::new(caller), caller.expires);
+    pub(super) fn open(
+        &self,
+        caller: &Arc<Caller>,
+        ask: Ask,
+        token: CupToken,
+        refresh_token: Option<SecretString>,
+        now: Moment,
+    ) -> Result<Opened, Error> {
+        let subject = Subject::new(caller);
         let (id, authorization) = (random::<16>()?, random::<32>()?);
+        let id: Arc<str> = id.as_str().into();
         if !self.has_room(&subject) {
             self.sweep(now);
         }
@@ -138,25 +136,22 @@ impl Sessions {
             let cause = "there are too many sessions (sessions.max, sessions.max_per_subject): close some";
             return Err(Error::new(Kind::TooManyRequests, cause));
         }
-        let session = Session {
-            subject,
-            issuer: Arc::clone(&caller.issuer),
-            user: Arc::clone(&caller.subject),
-            authorization: sha256(authorization.as_bytes()),
-            ask,
-            login: ArcSwap::from_pointee(Login::new(caller, token)),
-            last_asked_ms: AtomicU64::new(0),
-        };
-        session.touch(now);
-        self.by_id.pin().insert(id.to_string(), Arc::new(session));
+        let digest = sha256(authorization.as_bytes());
+        let session = Arc::new(Session::of(caller, token, Arc::clone(&id), digest, ask, now));
+        self.by_id.pin().insert(Arc::clone(&id), Arc::clone(&session));
+        if let Some(refresh_token) = refresh_token {
+            session.renew_with(caller, refresh_token);
+            self.agenda.renew(session);
+        }
         let authorization = SecretString::from(authorization.as_str());
-        Ok(Opened { id: id.to_string(), authorization, expires })
+        Ok(Opened { id: id.to_string(), authorization, expires: caller.expires })
     }
 
     /// The session with this id, for one who brings its own token.
     ///
     /// # Errors
-    /// [`Kind::NotFound`] when there is none, or none any more; [`Kind::Unauthorized`] for another token.
+    /// [`Kind::NotFound`] when there is none, or none any more; [`Kind::Unauthorized`] for another token. Who brings the
+    /// right one is told why a session ended that its refresh token no longer carries.
     pub(super) fn enter(&self, id: &str, authorization: &CupToken, now: Moment) -> Result<Arc<Session>, Error> {
         let session = self.alive(id, now)?;
         let brought = sha256(authorization.expose_secret().as_bytes());
@@ -164,28 +159,26 @@ impl Sessions {
         if verify_slices_are_equal(&brought, &session.authorization).is_err() {
             return Err(Error::new(Kind::Unauthorized, "the token is not the session's own"));
         }
+        if let Some(why) = session.ended() {
+            return Err(why);
+        }
         session.touch(now);
         Ok(session)
     }
 
-    /// Ends a session of `subject`.
+    /// Ends a session of `subject`, and returns what is left of it.
     ///
     /// # Errors
     /// As [`Sessions::owned`].
-    pub(super) fn close(&self, id: &str, subject: Subject, now: Moment) -> Result<(), Error> {
-        self.owned(id, subject, now)?;
-        self.remove(id, &subject);
-        Ok(())
+    pub(super) fn close(&self, id: &str, subject: Subject, now: Moment) -> Result<Arc<Session>, Error> {
+        let session = self.owned(id, subject, now)?;
+        self.remove(&session);
+        Ok(session)
     }
 
-    /// Ends those that a purge means.
+    /// Ends those that a purge means; a configured one signs in anew.
     pub(super) fn purge(&self, selector: &Selector) {
-        let meant = |session: &Session| match selector {
-            Selector::All => true,
-            Selector::Client(client_id) => *session.login.load().client_id == **client_id,
-            Selector::Subject { issuer, subject } => *session.issuer == **issuer && *session.user == **subject,
-        };
-        self.remove_where(meant);
+        self.remove_where(|session| session.is_meant_by(selector));
     }
 
     /// How many there are.
@@ -200,14 +193,13 @@ impl Sessions {
 
     fn remove_where(&self, meant: impl Fn(&Session) -> bool) {
         let sessions = self.by_id.pin();
-        let gone = sessions.iter().filter(|(_, session)| meant(session));
-        let gone: Vec<_> = gone.map(|(id, session)| (id.clone(), session.subject)).collect();
-        gone.iter().for_each(|(id, subject)| self.remove(id, subject));
+        let gone: Vec<_> = sessions.values().filter(|session| meant(session)).cloned().collect();
+        gone.iter().for_each(|session| self.remove(session));
     }
 
     fn alive(&self, id: &str, now: Moment) -> Result<Arc<Session>, Error> {
-        let session = self.by_id.pin().get(id).cloned().filter(|session| !session.is_over(self.limits.idle, now));
-        session.ok_or_else(|| Error::new(Kind::NotFound, "the session is unknown, closed or expired"))
+        let session = self.by_id.pin().get(id).cloned();
+        session.filter(|session| !session.is_over(self.limits.idle, now)).ok_or_else(unknown)
     }
 
     /// A session of this subject.
@@ -216,10 +208,10 @@ impl Sessions {
     /// [`Kind::NotFound`] also for somebody else's session, whose existence is nobody's business.
     pub(super) fn owned(&self, id: &str, subject: Subject, now: Moment) -> Result<Arc<Session>, Error> {
         let session = self.alive(id, now)?;
-        if session.subject != subject {
+        if session.owner != Some(subject) {
             return Err(Error::new(Kind::NotFound, "the session belongs to another subject"));
         }
-        Ok(session)
+        session.ended().map_or(Ok(session), Err)
     }
 
     fn has_room(&self, subject: &Subject) -> bool {
@@ -227,26 +219,29 @@ impl Sessions {
     }
 
     /// Writes a session into the books, if there is room for it.
-    fn enlist(&self, subject: Subject, id: &str) -> bool {
+    fn enlist(&self, subject: Subject, id: &Arc<str>) -> bool {
         let mut books = self.books();
         let room = books.has_room(&subject, &self.limits);
         if room {
-            books.by_subject.entry(subject).or_default().push(id.to_owned());
+            books.by_subject.entry(subject).or_default().push(Arc::clone(id));
             books.all += 1;
         }
         room
     }
 
-    fn remove(&self, id: &str, subject: &Subject) {
+    fn remove(&self, session: &Session) {
+        // Whatever still has it, such as a renewal under way, has a session that is over.
+        session.wipe();
+        let Some(owner) = session.owner else { return };
         let mut books = self.books();
-        if self.by_id.pin().remove(id).is_none() {
+        if self.by_id.pin().remove(&session.id).is_none() {
             return;
         }
         books.all -= 1;
-        if let Some(own) = books.by_subject.get_mut(subject) {
-            own.retain(|other| other != id);
+        if let Some(own) = books.by_subject.get_mut(&owner) {
+            own.retain(|other| *other != session.id);
             if own.is_empty() {
-                books.by_subject.remove(subject);
+                books.by_subject.remove(&owner);
             }
         }
     }

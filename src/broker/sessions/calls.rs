@@ -1,0 +1,160 @@
+//! What can be asked of sessions: opened, entered, updated, closed.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use secrecy::SecretString;
+use tokio::time::{Instant, timeout_at};
+
+use crate::broker::key::{Key, Subject};
+use crate::broker::sessions::session::Session;
+use crate::broker::{Broker, Grant, Opened, Visit, hold};
+use crate::clock::Expiry;
+use crate::error::{Error, Kind};
+use crate::model::Ask;
+use crate::secret::CupToken;
+
+/// A session whose own token was brought.
+pub struct Entered(Arc<Session>);
+
+impl Entered {
+    /// What the session is for.
+    pub fn ask(&self) -> &Ask {
+        &self.0.ask
+    }
+}
+
+impl Broker {
+    /// Opens a session for `token`'s bearer and `ask`. With a refresh token, its login is renewed by the broker.
+    ///
+    /// # Errors
+    /// When the token or the ask is refused, when there are too many sessions, and [`Kind::InvalidRequest`] for a
+    /// refresh token where none is accepted.
+    pub async fn open_session(
+        &self,
+        token: CupToken,
+        ask: Ask,
+        refresh_token: Option<SecretString>,
+    ) -> Result<Opened, Error> {
+        let caller = self.verifier.verify(&token).await?;
+        let opened = self.accept(refresh_token.as_ref()).and_then(|()| self.plan(&caller, &ask));
+        let opened = opened.and_then(|_| self.sessions.open(&caller, ask, token, refresh_token, self.clock.now()));
+        opened.map_err(|error| error.about(&caller))
+    }
+
+    /// The session with this id, for one who brings its own token.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] for a session that is not there, [`Kind::Unauthorized`] for a wrong token, and one of the
+    /// kinds that say why a session's refresh token no longer renews its login.
+    pub fn enter_session(&self, id: &str, own: &CupToken) -> Result<Entered, Error> {
+        self.sessions.enter(id, own, self.clock.now()).map(Entered)
+    }
+
+    /// The credentials that a session is for. Should its login have ended, the newer one is waited for.
+    ///
+    /// # Errors
+    /// As for [`Broker::credentials`].
+    pub async fn session_credentials(&self, session: &Entered, visit: Visit) -> Result<Grant, Error> {
+        let held_until = Instant::now() + visit.hold;
+        let login = timeout_at(held_until, self.live_token(&session.0)).await;
+        match login.unwrap_or_else(|_elapsed| Err(no_login_yet())) {
+            Ok(token) => {
+                let visit = Visit { hold: held_until.saturating_duration_since(Instant::now()), ..visit };
+                self.credentials(&token, session.ask(), visit).await
+            }
+            Err(error) => {
+                let done = Err(error);
+                hold(&done, held_until, visit).await;
+                done
+            }
+        }
+    }
+
+    /// Brings a newer token of the same subject to a session, perhaps with a newer refresh token, and returns when the
+    /// login now ends.
+    ///
+    /// # Errors
+    /// For a token that is refused, or a session that is not this subject's.
+    pub async fn update_session(
+        &self,
+        token: CupToken,
+        id: &str,
+        refresh_token: Option<SecretString>,
+    ) -> Result<Expiry, Error> {
+        let caller = self.verifier.verify(&token).await?;
+        let now = self.clock.now();
+        self.accept(refresh_token.as_ref())?;
+        let session = self.sessions.owned(id, Subject::new(&caller), now)?;
+        // What the session asks for must be what this token's bearer may have, too.
+        self.plan(&caller, &session.ask).map_err(|error| error.about(&caller))?;
+        session.touch(now);
+        let expires = session.bring(&caller, token, now);
+        if let Some(refresh_token) = refresh_token {
+            session.renew_with(&caller, refresh_token);
+            self.sessions.agenda.renew(session);
+        }
+        Ok(expires)
+    }
+
+    /// Ends a session of the token's subject at once, and its refresh token with it if `revoke` says so.
+    ///
+    /// # Errors
+    /// As for [`Broker::update_session`]; [`Kind::InvalidRequest`] when there is no refresh token to revoke. When the
+    /// user pool does not take the revocation the session is closed all the same; it is tried a few times more.
+    pub async fn close_session(&self, token: &CupToken, id: &str, revoke: bool) -> Result<(), Error> {
+        let caller = self.verifier.verify(token).await?;
+        let (subject, now) = (Subject::new(&caller), self.clock.now());
+        if revoke && self.sessions.owned(id, subject, now)?.renewal().is_none() {
+            return Err(Error::new(Kind::InvalidRequest, "the session has no refresh token that could be revoked"));
+        }
+        let session = self.sessions.close(id, subject, now)?;
+        if !revoke {
+            return Ok(());
+        }
+        let revoked = self.sessions.agenda.revoke(session);
+        let gone = || Error::new(Kind::UpstreamUnavailable, "nobody revokes refresh tokens any more");
+        revoked.await.unwrap_or_else(|_gone| Err(gone()))
+    }
+
+    /// Leaves a session's newer login with the credentials that it has, for their next refresh.
+    pub(super) fn hand_on(&self, session: &Session) {
+        let login = session.login();
+        let Some(login) = login.as_ref() else { return };
+        let Ok((_, plan)) = self.plan(&login.caller, &session.ask) else { return };
+        let key = Key::new(&session.ask.profile, &login.caller, &plan);
+        let Some(slot) = self.cache.slot(&key) else { return };
+        if slot.offer_login(Some(&login.token), login.caller.expires, self.clock.now()) {
+            self.nudge(&key, &slot);
+        }
+    }
+
+    async fn live_token(&self, session: &Arc<Session>) -> Result<CupToken, Error> {
+        loop {
+            if let Some(token) = session.live_token(self.clock.now()) {
+                return Ok(token);
+            }
+            let Some(renewal) = session.renewal() else { return Err(super::session::unknown()) };
+            let mut renewed = pin!(renewal.renewed());
+            renewed.as_mut().enable();
+            // From here on no renewal is missed: one that ended just before is seen below.
+            if let Some(why) = session.ended() {
+                return Err(why);
+            }
+            if session.live_token(self.clock.now()).is_none() {
+                self.sessions.agenda.renew(Arc::clone(session));
+                renewed.await;
+            }
+        }
+    }
+
+    fn accept(&self, refresh_token: Option<&SecretString>) -> Result<(), Error> {
+        let refused = refresh_token.is_some() && !self.sessions.limits.accept_refresh_tokens;
+        let cause = "refresh tokens are not accepted: sessions.accept_refresh_tokens is off";
+        if refused { Err(Error::new(Kind::InvalidRequest, cause)) } else { Ok(()) }
+    }
+}
+
+fn no_login_yet() -> Error {
+    Error::new(Kind::UpstreamUnavailable, "the session's login has ended, and no newer one has come yet")
+}

@@ -1,0 +1,153 @@
+//! What user pools do with refresh tokens: newer logins for one, or its end. Knows no session.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+use crate::clock::Clock;
+use crate::metrics::{Metrics, Operation, Result as Outcome};
+use crate::secret::CupToken;
+use crate::upstream::{Failure, classify, clients};
+
+/// The seam between sessions and user pools.
+pub trait UserPools: Send + Sync {
+    /// Trades `refresh_token`, which is one of `client`'s, for newer tokens (GetTokensFromRefreshToken).
+    fn renew<'a>(&'a self, client: &'a AppClient, refresh_token: &'a SecretString) -> Calling<'a, Tokens>;
+
+    /// Ends `refresh_token` and what was issued from it (RevokeToken).
+    fn revoke<'a>(&'a self, client: &'a AppClient, refresh_token: &'a SecretString) -> Calling<'a, ()>;
+}
+
+/// A future that is boxed because it stands behind a trait object.
+pub type Calling<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
+
+/// An app client of a user pool.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AppClient {
+    /// The user pool's id, `REGION_NAME`.
+    pub user_pool: Arc<str>,
+    /// The app client's own.
+    pub id: Arc<str>,
+}
+
+/// What a refresh token was traded for.
+pub struct Tokens {
+    /// Says who the user is.
+    pub id: CupToken,
+    /// Says what the client may do in the user's name.
+    pub access: CupToken,
+    /// Takes the place of the one that was traded, where the client rotates them.
+    pub refresh: Option<SecretString>,
+}
+
+/// Where user pools are, and what their confidential clients have to show.
+#[derive(Debug)]
+pub struct UserPoolsConfig {
+    /// The regions of all user pools.
+    pub regions: Vec<String>,
+    /// Another address than AWS's own.
+    pub endpoint_url: Option<Url>,
+    /// The app clients' secrets, of those that have one.
+    pub client_secrets: HashMap<AppClient, SecretString>,
+    /// Time for one call.
+    pub call_timeout: Duration,
+}
+
+/// User pools, by the SDK.
+pub struct AwsUserPools {
+    clients: HashMap<String, aws_sdk_cognitoidentityprovider::Client>,
+    secrets: HashMap<AppClient, SecretString>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+}
+
+impl AwsUserPools {
+    /// Clients for all regions. Nothing is called yet.
+    pub fn new(config: UserPoolsConfig, clock: Clock, metrics: Arc<Metrics>) -> Self {
+        let client = |region: &String| (region.clone(), clients::user_pools(region, &config));
+        let clients = config.regions.iter().map(client).collect();
+        Self { clients, secrets: config.client_secrets, clock, metrics }
+    }
+
+    async fn renewed(&self, client: &AppClient, refresh_token: &SecretString) -> Result<Tokens, Failure> {
+        let operation = Operation::GetTokensFromRefreshToken;
+        let request = self
+            .sdk(client, operation)?
+            .get_tokens_from_refresh_token()
+            .client_id(&*client.id)
+            .set_client_secret(self.secret(client))
+            .refresh_token(refresh_token.expose_secret());
+        self.measured(operation, async {
+            let answer = request.send().await;
+            let answer = answer.map_err(|error| classify::failure(operation, &error, refresh_token.expose_secret()))?;
+            let missing = || Failure::invalid(operation, "the answer holds no ID and access token");
+            let found = answer.authentication_result.ok_or_else(missing)?;
+            let token = |text: Option<String>| text.filter(|text| !text.is_empty()).map(SecretString::from);
+            let (id, access) = token(found.id_token).zip(token(found.access_token)).ok_or_else(missing)?;
+            Ok(Tokens { id: id.into(), access: access.into(), refresh: token(found.refresh_token) })
+        })
+        .await
+    }
+
+    async fn revoked(&self, client: &AppClient, refresh_token: &SecretString) -> Result<(), Failure> {
+        let operation = Operation::RevokeToken;
+        let request = self
+            .sdk(client, operation)?
+            .revoke_token()
+            .client_id(&*client.id)
+            .set_client_secret(self.secret(client))
+            .token(refresh_token.expose_secret());
+        self.measured(operation, async {
+            let answer = request.send().await;
+            let told = answer.map_err(|error| classify::failure(operation, &error, refresh_token.expose_secret()));
+            told.map(drop)
+        })
+        .await
+    }
+
+    fn sdk(
+        &self,
+        client: &AppClient,
+        operation: Operation,
+    ) -> Result<&aws_sdk_cognitoidentityprovider::Client, Failure> {
+        let found = self.clients.get(client.region());
+        found.ok_or_else(|| Failure::invalid(operation, "no client for the user pool's region"))
+    }
+
+    fn secret(&self, client: &AppClient) -> Option<String> {
+        self.secrets.get(client).map(|secret| secret.expose_secret().to_owned())
+    }
+
+    async fn measured<T>(
+        &self,
+        operation: Operation,
+        call: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let under_way = self.metrics.call(operation, &self.clock);
+        let done = call.await;
+        under_way.ended(done.as_ref().map_or_else(|failure| Outcome::from(failure.class), |_| Outcome::Ok));
+        done
+    }
+}
+
+impl UserPools for AwsUserPools {
+    fn renew<'a>(&'a self, client: &'a AppClient, refresh_token: &'a SecretString) -> Calling<'a, Tokens> {
+        Box::pin(self.renewed(client, refresh_token))
+    }
+
+    fn revoke<'a>(&'a self, client: &'a AppClient, refresh_token: &'a SecretString) -> Calling<'a, ()> {
+        Box::pin(self.revoked(client, refresh_token))
+    }
+}
+
+impl AppClient {
+    /// The region in the user pool's id.
+    pub fn region(&self) -> &str {
+        self.user_pool.split('_').next().unwrap_or_default()
+    }
+}
