@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::server::{BindError, Doors, Phase};
-use crate::upstream::{Aws, Flow};
+use crate::upstream::{Aws, Budget, Flow};
 
 /// The version, as `build_info` shows it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -90,7 +90,8 @@ pub async fn bind(config: Config, own: Option<SharedCredentialsProvider>) -> Res
     let fetcher: Arc<dyn FetchKeys> =
         Arc::new(HttpsFetcher::new(config.auth.fetches_over_tls()).map_err(StartError::Certificates)?);
     let (verifier, keepers, sweeper) = Verifier::new(config.auth, &fetcher, clock.clone(), Arc::clone(&metrics));
-    let exchange = Arc::new(Aws::new(&config.upstream, own, clock.clone(), Arc::clone(&metrics)).await);
+    let budget = Arc::new(Budget::new(config.upstream.rates, clock.clone()));
+    let exchange = Arc::new(Aws::new(&config.upstream, own, budget, clock.clone(), Arc::clone(&metrics)).await);
     if let Some((profile, seconds)) = longest.filter(|(_, seconds)| *seconds > LONGEST_CHAINED_SECONDS) {
         match exchange.chains_roles().await {
             Ok(false) => {}

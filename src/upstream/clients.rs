@@ -13,6 +13,8 @@ use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::region::Region;
 use url::Url;
 
+use crate::upstream::budget::Rates;
+
 /// Time to connect; an SDK caller is held for less than a second, so a stuck connection should be known soon.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -30,6 +32,8 @@ pub struct Config {
     pub sts_endpoint_url: Option<Url>,
     /// Time for one call.
     pub call_timeout: Duration,
+    /// How many calls.
+    pub rates: Rates,
 }
 
 /// All clients.

@@ -7,8 +7,10 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 
 use crate::clock::Clock;
 use crate::error::chain;
-use crate::metrics::{Metrics, Operation};
+use crate::metrics::{Metrics, Operation, Result as Outcome};
 use crate::model::{Credentials, IdentityId, RoleArn};
+use crate::upstream::api::{Api, Calling};
+use crate::upstream::budget::Budget;
 use crate::upstream::calls::Calls;
 use crate::upstream::clients::{Clients, Config};
 use crate::upstream::identities::{self, Identities};
@@ -16,21 +18,34 @@ use crate::upstream::{Class, Exchange, Exchanging, Failure, Flow, Order, accept}
 
 /// Cognito identity pools and STS.
 pub struct Aws {
-    calls: Calls,
+    api: Arc<dyn Api>,
     identities: Identities,
+    budget: Arc<Budget>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    /// Tells who the broker itself is.
+    sts: Option<aws_sdk_sts::Client>,
 }
 
 impl Aws {
-    /// Clients for all regions. Nothing is called yet, except to find the broker's own identity where it is needed and
-    /// `own` does not give it.
+    /// The SDK's clients for all regions. Nothing is called yet, except to find the broker's own identity where it is
+    /// needed and `own` does not give it.
     pub async fn new(
         config: &Config,
         own: Option<SharedCredentialsProvider>,
+        budget: Arc<Budget>,
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Self {
         let clients = Clients::new(config, own).await;
-        Self { calls: Calls { clients, clock, metrics }, identities: Identities::new() }
+        let sts = clients.sts.values().next().cloned();
+        let calls = Calls { clients, clock: clock.clone() };
+        Self { sts, ..Self::over(Arc::new(calls), budget, clock, metrics) }
+    }
+
+    /// The flows over any `api`, each call of which is counted by `budget` and `metrics`.
+    pub fn over(api: Arc<dyn Api>, budget: Arc<Budget>, clock: Clock, metrics: Arc<Metrics>) -> Self {
+        Self { api, identities: Identities::new(), budget, clock, metrics, sts: None }
     }
 
     /// Whether the broker's own identity is a role, so that assuming another one is role chaining, which AWS limits to
@@ -39,7 +54,7 @@ impl Aws {
     /// # Errors
     /// With what went wrong, when STS does not tell.
     pub async fn chains_roles(&self) -> Result<bool, String> {
-        let Some(sts) = self.calls.clients.sts.values().next() else { return Ok(false) };
+        let Some(sts) = &self.sts else { return Ok(false) };
         let answer = sts.get_caller_identity().send().await;
         let answer = answer.map_err(|error| chain(&error))?;
         Ok(answer.arn().is_some_and(|arn| arn.contains(":assumed-role/")))
@@ -49,7 +64,7 @@ impl Aws {
         match order.target.flow {
             Flow::Enhanced => self.with_identity(order, |id| self.enhanced(order, id)).await,
             Flow::Basic => self.with_identity(order, |id| self.basic(order, id)).await,
-            Flow::AssumeRole => self.calls.assume_role(order, role(order, Operation::AssumeRole)?).await,
+            Flow::AssumeRole => self.assume_role(order).await,
         }
     }
 
@@ -67,7 +82,7 @@ impl Aws {
                 done => return done,
             }
         }
-        let id = self.calls.get_id(order).await?;
+        let id = self.measured(Operation::GetId, self.api.get_id(order)).await?;
         self.identities.keep(user, id.clone());
         let done = exchange(id).await;
         if done.as_ref().is_err_and(blames_identity) {
@@ -77,20 +92,37 @@ impl Aws {
     }
 
     async fn enhanced(&self, order: &Order, id: IdentityId) -> Result<Credentials, Failure> {
-        self.calls.get_credentials(order, &id).await
+        self.measured(Operation::GetCredentialsForIdentity, self.api.get_credentials(order, &id)).await
     }
 
     async fn basic(&self, order: &Order, id: IdentityId) -> Result<Credentials, Failure> {
-        let role = role(order, Operation::AssumeRoleWithWebIdentity)?;
-        let token = self.calls.get_open_id_token(order, &id).await?;
-        match self.calls.assume_role_with_web_identity(order, role, &token, &id).await {
+        match self.by_fresh_token(order, &id).await {
             // The token lives for ten minutes, and a clock may be off by more: one fresh one is worth a try.
-            Err(failure) if failure.code == "ExpiredTokenException" => {
-                let token = self.calls.get_open_id_token(order, &id).await?;
-                self.calls.assume_role_with_web_identity(order, role, &token, &id).await
-            }
+            Err(failure) if failure.code == "ExpiredTokenException" => self.by_fresh_token(order, &id).await,
             done => done,
         }
+    }
+
+    async fn by_fresh_token(&self, order: &Order, id: &IdentityId) -> Result<Credentials, Failure> {
+        let operation = Operation::AssumeRoleWithWebIdentity;
+        let role = role(order, operation)?;
+        let token = self.measured(Operation::GetOpenIdToken, self.api.get_open_id_token(order, id)).await?;
+        self.measured(operation, self.api.assume_role_with_web_identity(order, role, &token, id)).await
+    }
+
+    async fn assume_role(&self, order: &Order) -> Result<Credentials, Failure> {
+        let operation = Operation::AssumeRole;
+        self.measured(operation, self.api.assume_role(order, role(order, operation)?)).await
+    }
+
+    async fn measured<T>(&self, operation: Operation, call: Calling<'_, T>) -> Result<T, Failure> {
+        let under_way = self.metrics.call(operation, &self.clock);
+        let done = call.await;
+        under_way.ended(done.as_ref().map_or_else(|failure| Outcome::from(failure.class), |_| Outcome::Ok));
+        if done.as_ref().is_err_and(|failure| failure.code == accept::MISMATCH) {
+            self.metrics.identity_mismatch.inc();
+        }
+        done
     }
 }
 

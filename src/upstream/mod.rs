@@ -1,10 +1,13 @@
 //! The exchange of a login for credentials: the AWS SDK, and nowhere else. Knows no cache and no door.
 //!
-//! Three flows ([`flows`]) are made of five calls ([`calls`]), whose replies are taken apart with suspicion
-//! ([`accept`]). The SDK's own retries are off: the refresher's are the only ones, so that two layers cannot multiply.
+//! Three flows ([`flows`]) are made of five calls ([`api`], of which [`calls`] is the SDK's side), whose replies are
+//! taken apart with suspicion ([`accept`]). Every call goes through the [`budget`]. The SDK's own retries are off: what
+//! is tried again is tried again by us and counted by the budget, so that two layers cannot multiply.
 //! Its errors become [`Failure`]s at the border ([`classify`]) and are told apart by kind from there on.
 
 mod accept;
+mod api;
+mod budget;
 mod calls;
 mod classify;
 mod clients;
@@ -26,6 +29,8 @@ use crate::metrics::Operation;
 use crate::model::{Credentials, RoleArn};
 use crate::secret::CupToken;
 
+pub use api::{Api, Calling};
+pub use budget::{Budget, Rates};
 pub use clients::Config;
 pub use flows::Aws;
 
@@ -115,6 +120,10 @@ pub struct Failure {
     pub request_id: Option<String>,
     /// What the operator should look at.
     pub hint: Option<&'static str>,
+    /// AWS wants nothing of this API before so much time has passed.
+    pub retry_after: Option<Duration>,
+    /// The connection broke, so that the same call may well succeed at once.
+    pub broken: bool,
 }
 
 /// The four kinds of failure.
@@ -192,7 +201,8 @@ impl Failure {
     /// A failure that we found, not AWS.
     pub fn ours(class: Class, operation: Operation, code: &str, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { class, operation, code: code.to_owned(), message, request_id: None, hint: None }
+        let code = code.to_owned();
+        Self { class, operation, code, message, request_id: None, hint: None, retry_after: None, broken: false }
     }
 
     /// A reply that is not what the service's documentation promises.
