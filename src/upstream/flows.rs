@@ -2,27 +2,29 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_credential_types::provider::SharedCredentialsProvider;
 
 use crate::clock::Clock;
 use crate::error::chain;
-use crate::metrics::{Metrics, Operation, Result as Outcome};
-use crate::model::{Credentials, IdentityId, RoleArn};
-use crate::upstream::api::{Api, Calling};
-use crate::upstream::budget::Budget;
+use crate::metrics::{Metrics, Operation};
+use crate::model::{Credentials, IdentityId};
+use crate::upstream::api::Api;
+use crate::upstream::budget::{Budget, Places};
 use crate::upstream::calls::Calls;
 use crate::upstream::clients::{Clients, Config};
 use crate::upstream::identities::{self, Identities};
-use crate::upstream::{Class, Exchange, Exchanging, Failure, Flow, Order, accept};
+use crate::upstream::trip::Trip;
+use crate::upstream::{Demand, Exchange, Exchanging, Failure, Flight, Flow, Lane, Order, Rank, accept};
 
 /// Cognito identity pools and STS.
 pub struct Aws {
-    api: Arc<dyn Api>,
+    pub(super) api: Arc<dyn Api>,
     identities: Identities,
-    budget: Arc<Budget>,
-    clock: Clock,
-    metrics: Arc<Metrics>,
+    pub(super) budget: Arc<Budget>,
+    pub(super) clock: Clock,
+    pub(super) metrics: Arc<Metrics>,
     /// Tells who the broker itself is.
     sts: Option<aws_sdk_sts::Client>,
 }
@@ -60,29 +62,30 @@ impl Aws {
         Ok(answer.arn().is_some_and(|arn| arn.contains(":assumed-role/")))
     }
 
-    async fn flow(&self, order: &Order) -> Result<Credentials, Failure> {
+    async fn flow(&self, order: &Order, places: &Places) -> Result<Credentials, Failure> {
+        let trip = Trip { aws: self, order, places };
         match order.target.flow {
-            Flow::Enhanced => self.with_identity(order, |id| self.enhanced(order, id)).await,
-            Flow::Basic => self.with_identity(order, |id| self.basic(order, id)).await,
-            Flow::AssumeRole => self.assume_role(order).await,
+            Flow::Enhanced => self.with_identity(&trip, |id| trip.enhanced(id)).await,
+            Flow::Basic => self.with_identity(&trip, |id| trip.basic(id)).await,
+            Flow::AssumeRole => trip.assume_role().await,
         }
     }
 
     /// A remembered identity is tried first. When Cognito refuses it, or answers for another one, it is forgotten and
     /// asked for once more: a pool may have been made anew, or identities merged, behind our back.
-    async fn with_identity<F, E>(&self, order: &Order, exchange: F) -> Result<Credentials, Failure>
+    async fn with_identity<F, E>(&self, trip: &Trip<'_>, exchange: F) -> Result<Credentials, Failure>
     where
         F: Fn(IdentityId) -> E,
         E: Future<Output = Result<Credentials, Failure>>,
     {
-        let user = identities::user(order);
+        let user = identities::user(trip.order);
         if let Some(id) = self.identities.get(&user) {
             match exchange(id).await {
                 Err(failure) if blames_identity(&failure) => self.identities.forget(&user),
                 done => return done,
             }
         }
-        let id = self.measured(Operation::GetId, self.api.get_id(order)).await?;
+        let id = trip.get_id().await?;
         self.identities.keep(user, id.clone());
         let done = exchange(id).await;
         if done.as_ref().is_err_and(blames_identity) {
@@ -90,45 +93,25 @@ impl Aws {
         }
         done
     }
-
-    async fn enhanced(&self, order: &Order, id: IdentityId) -> Result<Credentials, Failure> {
-        self.measured(Operation::GetCredentialsForIdentity, self.api.get_credentials(order, &id)).await
-    }
-
-    async fn basic(&self, order: &Order, id: IdentityId) -> Result<Credentials, Failure> {
-        match self.by_fresh_token(order, &id).await {
-            // The token lives for ten minutes, and a clock may be off by more: one fresh one is worth a try.
-            Err(failure) if failure.code == "ExpiredTokenException" => self.by_fresh_token(order, &id).await,
-            done => done,
-        }
-    }
-
-    async fn by_fresh_token(&self, order: &Order, id: &IdentityId) -> Result<Credentials, Failure> {
-        let operation = Operation::AssumeRoleWithWebIdentity;
-        let role = role(order, operation)?;
-        let token = self.measured(Operation::GetOpenIdToken, self.api.get_open_id_token(order, id)).await?;
-        self.measured(operation, self.api.assume_role_with_web_identity(order, role, &token, id)).await
-    }
-
-    async fn assume_role(&self, order: &Order) -> Result<Credentials, Failure> {
-        let operation = Operation::AssumeRole;
-        self.measured(operation, self.api.assume_role(order, role(order, operation)?)).await
-    }
-
-    async fn measured<T>(&self, operation: Operation, call: Calling<'_, T>) -> Result<T, Failure> {
-        let under_way = self.metrics.call(operation, &self.clock);
-        let done = call.await;
-        under_way.ended(done.as_ref().map_or_else(|failure| Outcome::from(failure.class), |_| Outcome::Ok));
-        if done.as_ref().is_err_and(|failure| failure.code == accept::MISMATCH) {
-            self.metrics.identity_mismatch.inc();
-        }
-        done
-    }
 }
 
 impl Exchange for Aws {
     fn exchange<'a>(&'a self, order: &'a Order) -> Exchanging<'a> {
-        Box::pin(self.flow(order))
+        Box::pin(async move { self.flow(order, &Places::none(&self.budget)).await })
+    }
+
+    fn lane(&self, order: &Order) -> Lane {
+        let flow = order.target.flow;
+        Lane { flow, needs_id: flow != Flow::AssumeRole && self.identities.get(&identities::user(order)).is_none() }
+    }
+
+    fn begin(self: Arc<Self>, order: Order, rank: Rank) -> Result<Flight, Duration> {
+        let places = self.budget.book(self.lane(&order), rank)?;
+        Ok(Box::pin(async move { self.flow(&order, &places).await }))
+    }
+
+    fn crowding(&self, flow: Flow, demand: &Demand) -> f64 {
+        self.budget.crowding(flow, demand)
     }
 }
 
@@ -136,10 +119,4 @@ impl Exchange for Aws {
 fn blames_identity(failure: &Failure) -> bool {
     let cognito = matches!(failure.operation, Operation::GetCredentialsForIdentity | Operation::GetOpenIdToken);
     cognito && (failure.is_terminal() || failure.code == accept::MISMATCH)
-}
-
-/// The role to assume. The broker lets no order without one come here in these flows; should one come, it is refused.
-fn role(order: &Order, operation: Operation) -> Result<&RoleArn, Failure> {
-    let missing = || Failure::ours(Class::Denied, operation, "NoRole", "no role was chosen for this user");
-    order.role.as_ref().ok_or_else(missing)
 }

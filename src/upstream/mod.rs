@@ -14,6 +14,8 @@ mod clients;
 mod flows;
 mod hints;
 mod identities;
+mod lane;
+mod trip;
 
 #[cfg(test)]
 mod tests;
@@ -30,15 +32,39 @@ use crate::model::{Credentials, RoleArn};
 use crate::secret::CupToken;
 
 pub use api::{Api, Calling};
-pub use budget::{Budget, Rates};
+pub use budget::{Budget, Quota, Rates};
 pub use clients::Config;
 pub use flows::Aws;
+pub use lane::{Demand, Lane, Load, Rank};
 
-/// The seam between the broker and AWS: one method, so that the core can be tested without either.
-pub trait Exchange: Send + Sync {
+/// The seam between the broker and AWS: one method and, for who has a budget, three more, so that the core can be
+/// tested without either.
+pub trait Exchange: Send + Sync + 'static {
     /// Trades the order's login for credentials.
     fn exchange<'a>(&'a self, order: &'a Order) -> Exchanging<'a>;
+
+    /// Which calls an exchange would take now.
+    fn lane(&self, order: &Order) -> Lane {
+        Lane::warm(order.target.flow)
+    }
+
+    /// Begins an exchange, if there is room in the budget for all its calls.
+    ///
+    /// # Errors
+    /// With the boot time before which it is of no use to ask again.
+    fn begin(self: Arc<Self>, order: Order, _rank: Rank) -> Result<Flight, Duration> {
+        Ok(Box::pin(async move { self.exchange(&order).await }))
+    }
+
+    /// The part of a lifetime that the budget takes to refresh all that `demand` stands for, as far as it goes the way
+    /// of `flow`.
+    fn crowding(&self, _flow: Flow, _demand: &Demand) -> f64 {
+        0.0
+    }
 }
+
+/// An exchange under way, with its places in the budget.
+pub type Flight = Pin<Box<dyn Future<Output = Result<Credentials, Failure>> + Send>>;
 
 /// A future that is boxed because it stands behind a trait object.
 pub type Exchanging<'a> = Pin<Box<dyn Future<Output = Result<Credentials, Failure>> + Send + 'a>>;
