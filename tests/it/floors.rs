@@ -13,6 +13,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("metrics", 0),
     ("model", 0),
     ("secret", 0),
+    ("supervise", 0),
     ("auth", 1),
     ("roles", 1),
     ("templates", 1),
