@@ -19,7 +19,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::server::{BindError, Doors, Phase};
-use crate::upstream::{Aws, AwsUserPools, Flow};
+use crate::supervise::supervise;
+use crate::upstream::{Aws, AwsUserPools, Budget, Flow};
 
 /// The version, as `build_info` shows it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -91,7 +92,9 @@ pub async fn bind(config: Config, own: Option<SharedCredentialsProvider>) -> Res
     let fetcher: Arc<dyn FetchKeys> =
         Arc::new(HttpsFetcher::new(config.auth.fetches_over_tls()).map_err(StartError::Certificates)?);
     let (verifier, keepers, sweeper) = Verifier::new(config.auth, &fetcher, clock.clone(), Arc::clone(&metrics));
-    let exchange = Arc::new(Aws::new(&config.upstream, own, clock.clone(), Arc::clone(&metrics)).await);
+    let budget = Arc::new(Budget::new(config.upstream.rates, clock.clone()));
+    let exchange =
+        Arc::new(Aws::new(&config.upstream, own, Arc::clone(&budget), clock.clone(), Arc::clone(&metrics)).await);
     if let Some((profile, seconds)) = longest.filter(|(_, seconds)| *seconds > LONGEST_CHAINED_SECONDS) {
         match exchange.chains_roles().await {
             Ok(false) => {}
@@ -101,7 +104,7 @@ pub async fn bind(config: Config, own: Option<SharedCredentialsProvider>) -> Res
     }
     let (broker, refresher) = Broker::new(config.broker, verifier, exchange, clock.clone(), Arc::clone(&metrics));
     let broker = Arc::new(broker);
-    let user_pools = AwsUserPools::new(config.user_pools, clock.clone(), Arc::clone(&metrics));
+    let user_pools = AwsUserPools::new(config.user_pools, budget, clock.clone(), Arc::clone(&metrics));
     let renewer = Renewer::new(Arc::clone(&broker), Arc::new(user_pools));
     Ok(Bound { doors, broker, refresher, renewer, keepers, sweeper, metrics, clock, audit, writer, drain })
 }
@@ -140,7 +143,7 @@ impl Bound {
             }
         });
         tasks.spawn(self.sweeper.run());
-        tasks.spawn(self.renewer.run());
+        tasks.spawn(supervise(self.renewer));
         self.keepers.into_iter().for_each(|keeper| drop(tasks.spawn(keeper.run())));
 
         let writing = self.writer.map(|writer| tokio::task::spawn_blocking(move || writer.run()));

@@ -23,7 +23,7 @@
 //! | F3 | `server`: the doors, bytes to question and back; one table from error to wire |
 //! | F2 | `broker`: the decision, the cache, the refresher, the schedule |
 //! | F1 | `auth`: token in, caller out; `roles`: pure choice of a role; `templates`: claims into names, tags, policies; `upstream`: the AWS SDK |
-//! | F0 | `model` `error` `secret` `secret_file` `audit` `metrics` `digest` `clock`: the ground |
+//! | F0 | `model` `error` `secret` `secret_file` `audit` `metrics` `digest` `clock` `supervise`: the ground |
 //!
 //! # What is nowhere
 //!
@@ -41,6 +41,7 @@ pub mod metrics;
 pub mod model;
 pub mod secret;
 pub mod secret_file;
+pub mod supervise;
 
 pub mod auth;
 pub mod roles;

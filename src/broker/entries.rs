@@ -15,10 +15,10 @@ use crate::broker::key::{Key, Subject};
 use crate::broker::schedule::{State, Step, step};
 use crate::broker::wishes::Selector;
 use crate::clock::Moment;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::model::Credentials;
 use crate::model::RoleArn;
-use crate::upstream::{Order, Session, Target};
+use crate::upstream::{Load, Order, Rank, Session, Target};
 
 /// What an exchange for this entry needs, except for the login, which is in the slot.
 #[derive(Clone)]
@@ -49,6 +49,8 @@ pub(super) struct Entry {
     pub(super) valid_from: u64,
     /// This entry's own place in every spread, from -1 to 1.
     pub(super) spread: f64,
+    /// Its part in the demand.
+    pub(super) load: Load,
     /// Tells the due time that counts from older ones in the queue.
     generation: u64,
     due: Duration,
@@ -58,7 +60,7 @@ pub(super) struct Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     Idle,
-    Queued,
+    Queued(Rank),
     InFlight,
 }
 
@@ -113,7 +115,7 @@ impl Entries {
             self.by_key.get_index(place).map(|(key, _)| *key)
         });
         // Should a whole sample be on its way, the first idle one will do.
-        let idle = || self.by_key.iter().find(|(_, entry)| entry.is_idle()).map(|(key, _)| *key);
+        let idle = || self.by_key.iter().find(|(_, entry)| entry.can_wait()).map(|(key, _)| *key);
         self.coldest(sample).or_else(idle).map(Some).ok_or(Full::All)
     }
 
@@ -128,6 +130,7 @@ impl Entries {
             refused: None,
             valid_from: 0,
             spread: rand::rng().random_range(-1.0..=1.0),
+            load: Load::default(),
             generation: 0,
             due: Duration::ZERO,
         };
@@ -190,7 +193,7 @@ impl Entries {
     fn coldest(&self, keys: impl Iterator<Item = Key>) -> Option<Key> {
         let idle = keys.filter_map(|key| {
             let entry = self.by_key.get(&key)?;
-            entry.is_idle().then(|| (entry.slot.last_asked(), key))
+            entry.can_wait().then(|| (entry.slot.last_asked(), key))
         });
         idle.min().map(|(_, key)| key)
     }
@@ -228,8 +231,31 @@ impl Entry {
         self.waiters.iter().any(|(waiter, _)| !waiter.is_closed())
     }
 
-    fn is_idle(&self) -> bool {
-        self.stage == Stage::Idle
+    /// Whether nobody waits for an exchange of it and none is under way: it may be evicted, or move up.
+    pub(super) fn can_wait(&self) -> bool {
+        matches!(self.stage, Stage::Idle | Stage::Queued(Rank::Background))
+    }
+
+    /// Whether its place in the queue is still of use at `now`.
+    pub(super) fn is_worth_waiting(&self, rank: Rank, now: Moment) -> bool {
+        let wanted = rank == Rank::Foreground || self.step(now) == Step::Refresh;
+        wanted && self.live_login(now).is_some()
+    }
+
+    /// Gives up its place in the queue: its login is over, or what it held is.
+    pub(super) fn leave_queue(&mut self) {
+        self.stage = Stage::Idle;
+        let over = Error::new(Kind::Unauthorized, "the token expired before it could be exchanged");
+        self.waiters.drain(..).for_each(|(waiter, _)| drop(waiter.send(Err(over.clone()))));
+    }
+
+    /// When there is nothing to refresh any more, or nothing to refresh it with.
+    pub(super) fn end(&self, now: Moment) -> Duration {
+        let login = self.live_login(now).map(|login| login.life.expires.boot());
+        let held = self.slot.held().map(|held| held.credentials.expires);
+        let held = held.filter(|expires| !expires.passed(now)).map(|expires| expires.boot());
+        let held = held.map(|end| end.min(self.slot.handed_out_until()));
+        login.into_iter().chain(held).min().unwrap_or(now.boot)
     }
 
     /// The order for an exchange with the login that lasts longest, if one is still alive.

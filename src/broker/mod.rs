@@ -9,6 +9,7 @@ mod explain;
 mod guests;
 mod key;
 mod profile;
+mod queue;
 mod refresher;
 mod schedule;
 mod sessions;
@@ -17,6 +18,7 @@ mod wishes;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -105,6 +107,7 @@ pub struct Broker {
     sessions: Sessions,
     watchers: Watchers,
     wishes: mpsc::Sender<Wish>,
+    refresher_lives: Arc<AtomicBool>,
     min_remaining: Duration,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -137,6 +140,7 @@ impl Broker {
             Arc::clone(&metrics),
         );
         let broker = Self {
+            refresher_lives: refresher.alive(),
             verifier,
             profiles: config.profiles,
             cache,
@@ -221,7 +225,7 @@ impl Broker {
     pub fn waiting_for(&self) -> Vec<String> {
         let keys = self.verifier.waiting_for();
         let mut waiting: Vec<_> = keys.iter().map(|issuer| format!("jwks:{issuer}")).collect();
-        if self.wishes.is_closed() {
+        if self.wishes.is_closed() || !self.refresher_lives.load(Ordering::Relaxed) {
             waiting.push("refresher".to_owned());
         }
         waiting

@@ -86,18 +86,55 @@ pub(super) enum Step {
     Bury,
 }
 
+/// What else the points depend on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Crowd {
+    /// Whether these are the entry's first credentials, which may have come in together with thousands of others'.
+    pub(super) first: bool,
+    /// The part of a lifetime that the budget takes to refresh everybody once.
+    pub(super) crowding: f64,
+}
+
+/// The first refreshes of those that came in together are spread over this part of the lifetime, towards its beginning:
+/// it costs each of them half as much once, and nothing of what it has left.
+const FIRST_SPREAD: f64 = 0.2;
+
+/// How much of the budget the schedule may fill before it slides: the rest is for callers, and for what fails.
+const FILL: f64 = 0.9;
+
+impl Policy {
+    /// The longest time that credentials of such a `lifetime` are kept before a refresh is due.
+    pub fn latest(&self, lifetime: Duration) -> Duration {
+        lifetime.mul_f64(self.latest_at).min(self.before_remaining(lifetime))
+    }
+
+    /// How old credentials may get before they have less left than a reply should have. Those that are born with less
+    /// than twice that have no such age: they would be refreshed all the time.
+    fn before_remaining(&self, lifetime: Duration) -> Duration {
+        let keep = if lifetime > LONG_SESSION { LONG_SESSION_REMAINING } else { self.min_remaining };
+        if lifetime >= keep * 2 { lifetime - keep } else { lifetime }
+    }
+}
+
 /// The points for credentials that came in at `received`.
 ///
-/// They are fractions of the lifetime, moved forward where less than `min_remaining` would be left; credentials that
-/// are born with less than twice that keep to the fractions, or they would be refreshed all the time.
-pub(super) fn points(policy: &Policy, received: Moment, expires: &Expiry, spread: f64) -> Points {
+/// They are fractions of the lifetime, moved forward where less than `min_remaining` would be left. When the budget
+/// cannot refresh everybody at the early point, that slides towards the late one, which the budget must be able to
+/// carry: the configuration is refused otherwise.
+pub(super) fn points(policy: &Policy, received: Moment, expires: &Expiry, spread: f64, crowd: Crowd) -> Points {
     let lifetime = expires.remaining(received);
-    let keep = if lifetime > LONG_SESSION { LONG_SESSION_REMAINING } else { policy.min_remaining };
-    let latest = if lifetime >= keep * 2 { lifetime - keep } else { lifetime };
-    let early = lifetime.mul_f64(policy.at * (1.0 + policy.jitter * spread)).min(latest);
-    // The late point spreads to one side only: latest_at is a limit.
-    let late = lifetime.mul_f64(policy.latest_at * (1.0 - policy.jitter * (1.0 + spread) / 2.0)).min(latest);
-    Points { early: received.boot + early, late: received.boot + late.max(early) }
+    let at = policy.at.max((crowd.crowding / FILL).min(policy.latest_at));
+    let jitter = policy.jitter;
+    let (early_band, late_band) =
+        if crowd.first { (FIRST_SPREAD, FIRST_SPREAD) } else { (2.0 * jitter * at, jitter * policy.latest_at) };
+    // To one side only: latest_at is a limit, and at the other end of the band there is most left to bridge an outage.
+    let towards_the_beginning = (1.0 - spread) / 2.0;
+    let spread_from = |last: f64, band: f64| (last - band * towards_the_beginning).max(last / 2.0);
+    let early = spread_from((at * (1.0 + jitter)).min(policy.latest_at), early_band);
+    let late = spread_from(policy.latest_at, late_band).max(early);
+    let latest = policy.before_remaining(lifetime);
+    let (early, late) = (lifetime.mul_f64(early).min(latest), lifetime.mul_f64(late).min(latest));
+    Points { early: received.boot + early, late: received.boot + late }
 }
 
 /// The step for an entry with credentials, at `now`.
@@ -173,6 +210,8 @@ mod tests {
     const POLICY: Policy =
         Policy { at: 1.0 / 3.0, jitter: 0.1, latest_at: 0.6, min_remaining: Duration::from_secs(1200) };
 
+    const QUIET: Crowd = Crowd { first: false, crowding: 0.0 };
+
     fn secs(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
     }
@@ -196,7 +235,7 @@ mod tests {
         State {
             received: secs(10_000),
             expires,
-            points: points(&POLICY, moment(10_000), &expires, 0.0),
+            points: points(&POLICY, moment(10_000), &expires, 0.0, QUIET),
             login: Some(login(100_000)),
             handed_out_until: secs(13_600),
             asked,
@@ -220,7 +259,7 @@ mod tests {
             (43_200, 14_400, 24_624),
         ];
         for (lifetime, early, late) in table {
-            let found = points(&POLICY, moment(0), &expiry(lifetime, 0), 0.0);
+            let found = points(&POLICY, moment(0), &expiry(lifetime, 0), 0.0, QUIET);
             assert_eq!((found.early.as_secs(), found.late.as_secs()), (early, late), "{lifetime}");
         }
     }
@@ -269,19 +308,45 @@ mod tests {
         assert_eq!(retry_pause(Class::Unavailable, 1, false, -1.0), secs(1));
     }
 
+    /// Where the early and the late point of an hour's credentials lie, from one end of the spread to the other.
+    fn band(crowd: Crowd) -> [(u64, u64); 2] {
+        let found = [-1.0, 1.0].map(|spread| points(&POLICY, moment(0), &expiry(3_600, 0), spread, crowd));
+        [found.map(|points| points.early.as_secs()).into(), found.map(|points| points.late.as_secs()).into()]
+    }
+
+    #[test]
+    fn a_cohort_spreads_and_a_crowd_slides() {
+        let table = [
+            (false, 0.0, [(1_080, 1_320), (1_944, 2_160)]),
+            // a fifth of the lifetime, and nothing later than without
+            (true, 0.0, [(660, 1_320), (1_440, 2_160)]),
+            // a third is room enough
+            (false, 0.29, [(1_080, 1_320), (1_944, 2_160)]),
+            (false, 0.45, [(1_620, 1_980), (1_944, 2_160)]),
+            (true, 0.45, [(1_260, 1_980), (1_440, 2_160)]),
+            // never later than latest_at
+            (false, 0.6, [(1_728, 2_160), (1_944, 2_160)]),
+            (false, 2.0, [(1_728, 2_160), (1_944, 2_160)]),
+            (true, 2.0, [(1_440, 2_160), (1_440, 2_160)]),
+        ];
+        for (first, crowding, wanted) in table {
+            assert_eq!(band(Crowd { first, crowding }), wanted, "{first} {crowding}");
+        }
+    }
+
     proptest! {
         /// Never at or after either end, never before the retry time, and every sleep leads somewhere.
         #[test]
         fn a_refresh_is_always_of_use(
             lifetime in 1_u64..50_000, login in 0_u64..90_000, handed in 0_u64..60_000, at in 0_u64..60_000,
-            asked: bool, holder: bool, retry in prop::option::of(0_u64..60_000), spread in -1.0_f64..=1.0,
+            asked: bool, holder: bool, first: bool, crowding in 0.0_f64..3.0, retry in prop::option::of(0_u64..60_000), spread in -1.0_f64..=1.0,
         ) {
             let start = 10_000;
             let expires = expiry(start + lifetime, start);
             let state = State {
                 received: secs(start),
                 expires,
-                points: points(&POLICY, moment(start), &expires, spread),
+                points: points(&POLICY, moment(start), &expires, spread, Crowd { first, crowding }),
                 login: Some(LoginLife { seen: secs(start), expires: expiry(start + login, start) }),
                 handed_out_until: secs(start + handed),
                 asked, holder, spread,
@@ -303,7 +368,7 @@ mod tests {
         /// The mean stays where it is and nobody leaves the band.
         #[test]
         fn jitter_keeps_to_its_band(spread in -1.0_f64..=1.0) {
-            let found = points(&POLICY, moment(0), &expiry(3_600, 0), spread);
+            let found = points(&POLICY, moment(0), &expiry(3_600, 0), spread, QUIET);
             prop_assert!((1_080..=1_320).contains(&found.early.as_secs()));
             prop_assert!((1_943..=2_160).contains(&found.late.as_secs()));
         }

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 
 use crate::config::roles::{Kind, Resolution};
-use crate::upstream::Flow;
+use crate::upstream::{Flow, Rates};
 
 pub(super) const DEFAULT_HTTP: SocketAddr = local(2870);
 pub(super) const DEFAULT_GRPC: SocketAddr = local(2871);
@@ -40,6 +40,9 @@ pub(super) const DEFAULT_CONNECTIONS: usize = 10_000;
 pub(super) const DEFAULT_TOKEN_BYTES: usize = 16_384;
 pub(super) const DEFAULT_HEADER_BYTES: usize = 32_768;
 pub(super) const DEFAULT_CONCURRENCY: usize = 64;
+/// Fractions of an account's quotas, which all its brokers share.
+pub(super) const DEFAULT_RATES: Rates =
+    Rates { get_id: 5, get_credentials_for_identity: 20, get_open_id_token: 20, assume_role: 20, refresh_token: 10 };
 
 pub(super) const DEFAULT_SESSIONS: usize = 10_000;
 pub(super) const DEFAULT_SESSIONS_PER_SUBJECT: usize = 32;

@@ -54,6 +54,7 @@ pub(super) fn resolve(typed: raw::Document, read: ReadFile<'_>, found: &Found) -
             cognito_identity_endpoint_url: aws.cognito_identity,
             sts_endpoint_url: aws.sts,
             call_timeout: bounds.broker.exchange_timeout,
+            rates: DEFAULT_RATES,
         },
         user_pools: upstream::UserPoolsConfig {
             regions: pools::regions(&user_pools),

@@ -1,60 +1,57 @@
-//! The calls to AWS, one function each: the request, the reply's inspection, the count and the time. Knows no flow.
+//! The calls as the SDK makes them: the request, and the reply's inspection. Knows no flow and no budget.
 
 use std::collections::HashMap;
-use std::future::Future;
-use std::sync::Arc;
 
+use aws_sdk_cognitoidentity::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_cognitoidentity::operation::RequestId;
 use aws_sdk_sts::types::{PolicyDescriptorType, Tag};
+use aws_smithy_runtime_api::http::Response;
 use secrecy::{ExposeSecret, SecretString};
 use tracing::{debug, warn};
 
 use crate::clock::Clock;
-use crate::metrics::{Metrics, Operation, Result as Outcome};
+use crate::metrics::{Operation, Result as Outcome};
 use crate::model::{Credentials, IdentityId, RoleArn};
 use crate::secret::CupToken;
 use crate::upstream::accept::{self, Parts};
+use crate::upstream::api::{Api, Calling};
 use crate::upstream::clients::Clients;
 use crate::upstream::{Class, Failure, Order, classify};
 
 /// From this part of the allotted space on, a session's policies and tags are worth a warning, in percent.
 const PACKED_SIZE_WARNING: i32 = 80;
 
-/// Everything that a call needs.
+/// AWS itself.
 pub(super) struct Calls {
     pub(super) clients: Clients,
     pub(super) clock: Clock,
-    pub(super) metrics: Arc<Metrics>,
 }
 
-impl Calls {
-    /// The identity of the order's user in its pool.
-    pub(super) async fn get_id(&self, order: &Order) -> Result<IdentityId, Failure> {
-        let operation = Operation::GetId;
-        let request = self
-            .cognito(order, operation)?
-            .get_id()
-            .identity_pool_id(&*order.target.identity_pool_id)
-            .set_logins(order.logins());
-        self.measured(operation, async {
-            let answer = request.send().await.map_err(|error| failure(operation, &error, order))?;
+impl Api for Calls {
+    fn get_id<'a>(&'a self, order: &'a Order) -> Calling<'a, IdentityId> {
+        Box::pin(async move {
+            let operation = Operation::GetId;
+            let request = self
+                .cognito(order, operation)?
+                .get_id()
+                .identity_pool_id(&*order.target.identity_pool_id)
+                .set_logins(order.logins());
+            let answer = request.send().await.map_err(|error| self.failure(operation, &error, order.secret()))?;
             let id = answer.identity_id().filter(|id| !id.is_empty()).map(|id| IdentityId(id.into()));
             id.ok_or_else(|| Failure::invalid(operation, "the answer holds no IdentityId"))
         })
-        .await
     }
 
-    /// Credentials in the enhanced flow. `CustomRoleArn` goes along only when the caller asked for a role.
-    pub(super) async fn get_credentials(&self, order: &Order, id: &IdentityId) -> Result<Credentials, Failure> {
-        let operation = Operation::GetCredentialsForIdentity;
-        let request = self
-            .cognito(order, operation)?
-            .get_credentials_for_identity()
-            .identity_id(&*id.0)
-            .set_custom_role_arn(order.role.as_ref().map(ToString::to_string))
-            .set_logins(order.logins());
-        self.measured(operation, async {
-            let answer = request.send().await.map_err(|error| failure(operation, &error, order))?;
+    fn get_credentials<'a>(&'a self, order: &'a Order, id: &'a IdentityId) -> Calling<'a, Credentials> {
+        Box::pin(async move {
+            let operation = Operation::GetCredentialsForIdentity;
+            let request = self
+                .cognito(order, operation)?
+                .get_credentials_for_identity()
+                .identity_id(&*id.0)
+                .set_custom_role_arn(order.role.as_ref().map(ToString::to_string))
+                .set_logins(order.logins());
+            let answer = request.send().await.map_err(|error| self.failure(operation, &error, order.secret()))?;
             let request_id = answer.request_id().map(ToOwned::to_owned);
             let parts = answer.credentials.map(|held| Parts {
                 access_key_id: held.access_key_id,
@@ -67,16 +64,14 @@ impl Calls {
                 .and_then(|()| accept::credentials(operation, parts, order.role.clone(), Some(id.clone()), now))
                 .map_err(|failure| Failure { request_id, ..failure })
         })
-        .await
     }
 
-    /// The identity pool's own token for the user: good for ten minutes, and for AssumeRoleWithWebIdentity alone.
-    pub(super) async fn get_open_id_token(&self, order: &Order, id: &IdentityId) -> Result<SecretString, Failure> {
-        let operation = Operation::GetOpenIdToken;
-        let request =
-            self.cognito(order, operation)?.get_open_id_token().identity_id(&*id.0).set_logins(order.logins());
-        self.measured(operation, async {
-            let answer = request.send().await.map_err(|error| failure(operation, &error, order))?;
+    fn get_open_id_token<'a>(&'a self, order: &'a Order, id: &'a IdentityId) -> Calling<'a, SecretString> {
+        Box::pin(async move {
+            let operation = Operation::GetOpenIdToken;
+            let request =
+                self.cognito(order, operation)?.get_open_id_token().identity_id(&*id.0).set_logins(order.logins());
+            let answer = request.send().await.map_err(|error| self.failure(operation, &error, order.secret()))?;
             let request_id = answer.request_id().map(ToOwned::to_owned);
             let token = answer.token.filter(|token| !token.is_empty());
             accept::same_identity(operation, answer.identity_id.as_deref(), id)
@@ -84,31 +79,29 @@ impl Calls {
                 .map(SecretString::from)
                 .map_err(|failure| Failure { request_id, ..failure })
         })
-        .await
     }
 
-    /// The role's credentials for the bearer of an identity pool's token.
-    pub(super) async fn assume_role_with_web_identity(
-        &self,
-        order: &Order,
-        role: &RoleArn,
-        token: &SecretString,
-        id: &IdentityId,
-    ) -> Result<Credentials, Failure> {
-        let operation = Operation::AssumeRoleWithWebIdentity;
-        let session = &order.session;
-        let request = self
-            .sts(order, operation)?
-            .assume_role_with_web_identity()
-            .role_arn(role.as_str())
-            .role_session_name(&session.name)
-            .web_identity_token(token.expose_secret())
-            .duration_seconds(seconds(order))
-            .set_policy(session.policy.clone())
-            .set_policy_arns(policy_arns(&session.policy_arns));
-        self.measured(operation, async {
+    fn assume_role_with_web_identity<'a>(
+        &'a self,
+        order: &'a Order,
+        role: &'a RoleArn,
+        token: &'a SecretString,
+        id: &'a IdentityId,
+    ) -> Calling<'a, Credentials> {
+        Box::pin(async move {
+            let operation = Operation::AssumeRoleWithWebIdentity;
+            let session = &order.session;
+            let request = self
+                .sts(order, operation)?
+                .assume_role_with_web_identity()
+                .role_arn(role.as_str())
+                .role_session_name(&session.name)
+                .web_identity_token(token.expose_secret())
+                .duration_seconds(seconds(order))
+                .set_policy(session.policy.clone())
+                .set_policy_arns(policy_arns(&session.policy_arns));
             let answer = request.send().await;
-            let answer = answer.map_err(|error| classify::failure(operation, &error, token.expose_secret()))?;
+            let answer = answer.map_err(|error| self.failure(operation, &error, token.expose_secret()))?;
             #[expect(deprecated, reason = "its successor is not answered everywhere yet")]
             packed(operation, answer.packed_policy_size);
             let request_id = answer.request_id().map(ToOwned::to_owned);
@@ -116,27 +109,25 @@ impl Calls {
             accept::credentials(operation, parts, Some(role.clone()), Some(id.clone()), self.clock.now())
                 .map_err(|failure| Failure { request_id, ..failure })
         })
-        .await
     }
 
-    /// The role's credentials for the broker's own identity, in the user's name.
-    pub(super) async fn assume_role(&self, order: &Order, role: &RoleArn) -> Result<Credentials, Failure> {
-        let operation = Operation::AssumeRole;
-        let session = &order.session;
-        let request = self
-            .sts(order, operation)?
-            .assume_role()
-            .role_arn(role.as_str())
-            .role_session_name(&session.name)
-            .duration_seconds(seconds(order))
-            .set_external_id(order.target.external_id.clone())
-            .set_source_identity(session.source_identity.clone())
-            .set_policy(session.policy.clone())
-            .set_policy_arns(policy_arns(&session.policy_arns))
-            .set_tags(tags(&session.tags))
-            .set_transitive_tag_keys(Some(session.transitive_tag_keys.clone()).filter(|keys| !keys.is_empty()));
-        self.measured(operation, async {
-            let answer = request.send().await.map_err(|error| failure(operation, &error, order))?;
+    fn assume_role<'a>(&'a self, order: &'a Order, role: &'a RoleArn) -> Calling<'a, Credentials> {
+        Box::pin(async move {
+            let operation = Operation::AssumeRole;
+            let session = &order.session;
+            let request = self
+                .sts(order, operation)?
+                .assume_role()
+                .role_arn(role.as_str())
+                .role_session_name(&session.name)
+                .duration_seconds(seconds(order))
+                .set_external_id(order.target.external_id.clone())
+                .set_source_identity(session.source_identity.clone())
+                .set_policy(session.policy.clone())
+                .set_policy_arns(policy_arns(&session.policy_arns))
+                .set_tags(tags(&session.tags))
+                .set_transitive_tag_keys(Some(session.transitive_tag_keys.clone()).filter(|keys| !keys.is_empty()));
+            let answer = request.send().await.map_err(|error| self.failure(operation, &error, order.secret()))?;
             #[expect(deprecated, reason = "its successor is not answered everywhere yet")]
             packed(operation, answer.packed_policy_size);
             let request_id = answer.request_id().map(ToOwned::to_owned);
@@ -144,9 +135,10 @@ impl Calls {
             accept::credentials(operation, parts, Some(role.clone()), None, self.clock.now())
                 .map_err(|failure| Failure { request_id, ..failure })
         })
-        .await
     }
+}
 
+impl Calls {
     fn cognito(&self, order: &Order, operation: Operation) -> Result<&aws_sdk_cognitoidentity::Client, Failure> {
         let client = self.clients.cognito.get(order.target.pool_region());
         client.ok_or_else(|| Failure::invalid(operation, "no client for the identity pool's region"))
@@ -157,18 +149,13 @@ impl Calls {
         client.ok_or_else(|| Failure::invalid(operation, "no client for the profile's region"))
     }
 
-    async fn measured<T>(
-        &self,
-        operation: Operation,
-        call: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
-        let under_way = self.metrics.call(operation, &self.clock);
-        let done = call.await;
-        under_way.ended(done.as_ref().map_or_else(|failure| Outcome::from(failure.class), |_| Outcome::Ok));
-        if done.as_ref().is_err_and(|failure| failure.code == accept::MISMATCH) {
-            self.metrics.identity_mismatch.inc();
-        }
-        done
+    /// What the SDK says of `operation`, as a failure; `secret` is kept out of its text.
+    fn failure<E>(&self, operation: Operation, error: &SdkError<E, Response>, secret: &str) -> Failure
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+        SdkError<E, Response>: RequestId,
+    {
+        classify::failure(operation, error, secret, self.clock.now().wall)
     }
 }
 
@@ -183,18 +170,6 @@ impl Order {
     fn secret(&self) -> &str {
         self.token.as_ref().map_or("", CupToken::expose_secret)
     }
-}
-
-fn failure<E>(
-    operation: Operation,
-    error: &aws_sdk_cognitoidentity::error::SdkError<E, aws_smithy_runtime_api::http::Response>,
-    order: &Order,
-) -> Failure
-where
-    E: aws_sdk_cognitoidentity::error::ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-    aws_sdk_cognitoidentity::error::SdkError<E, aws_smithy_runtime_api::http::Response>: RequestId,
-{
-    classify::failure(operation, error, order.secret())
 }
 
 fn seconds(order: &Order) -> i32 {

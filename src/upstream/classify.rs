@@ -1,10 +1,13 @@
 //! The border to the SDK: its errors in, [`Failure`]s out. Nothing beyond this file sees an SDK error.
 
 use std::error::Error;
+use std::time::{Duration, SystemTime};
 
 use aws_sdk_cognitoidentity::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_cognitoidentity::operation::RequestId;
 use aws_smithy_runtime_api::http::Response;
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
 
 use crate::error::chain;
 use crate::metrics::Operation;
@@ -13,6 +16,9 @@ use crate::upstream::{Class, Failure};
 
 /// Longest message that is kept of an answer, in characters.
 const MESSAGE_CHARS: usize = 256;
+
+/// The longest pause that an answer can ask for: a mistake in a header is not to silence an API for a day.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 const THROTTLING: &[&str] = &[
     "LimitExceededException",
@@ -27,8 +33,8 @@ const THROTTLING: &[&str] = &[
 const PASSING: &[&str] =
     &["ExternalServiceException", "IDPCommunicationError", "InternalErrorException", "ResourceConflictException"];
 
-/// Turns what the SDK says of `operation` into a failure; `secret` is kept out of its text, whoever echoed it.
-pub(super) fn failure<E>(operation: Operation, error: &SdkError<E, Response>, secret: &str) -> Failure
+/// Turns what the SDK says of `operation` at `now` into a failure; `secret` is kept out of its text, whoever echoed it.
+pub(super) fn failure<E>(operation: Operation, error: &SdkError<E, Response>, secret: &str, now: SystemTime) -> Failure
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     SdkError<E, Response>: RequestId,
@@ -49,7 +55,31 @@ where
         hint: hint(&message),
         message,
         request_id: error.request_id().map(|id| presentable(id, secret)),
+        retry_after: error.raw_response().and_then(|response| retry_after(&|name| response.headers().get(name), now)),
+        broken: is_broken(error),
     }
+}
+
+/// Whether the connection broke: refused, reset, or ended in the middle of the answer.
+fn is_broken<E>(error: &SdkError<E, Response>) -> bool {
+    match error {
+        SdkError::DispatchFailure(failure) => !failure.is_timeout(),
+        SdkError::ResponseError(error) => error.raw().status().is_success() && error.raw().body().bytes().is_none(),
+        _ => false,
+    }
+}
+
+/// What an answer's headers say of the next try: `x-amz-retry-after` in milliseconds, `Retry-After` in seconds or as a
+/// date (RFC 9110, 10.2.3). Of two the longer one counts; none counts for more than [`LONGEST_RETRY_AFTER`].
+fn retry_after<'a>(header: &dyn Fn(&'static str) -> Option<&'a str>, now: SystemTime) -> Option<Duration> {
+    let number = |text: &str| text.trim().parse::<u64>().ok();
+    let own = header("x-amz-retry-after").and_then(number).map(Duration::from_millis);
+    let standard = header("retry-after").and_then(|text| {
+        let by_date = || DateTime::from_str(text.trim(), Format::HttpDate).ok();
+        let at = || SystemTime::try_from(by_date()?).ok();
+        number(text).map(Duration::from_secs).or_else(|| Some(at()?.duration_since(now).unwrap_or_default()))
+    });
+    own.max(standard).map(|time| time.min(LONGEST_RETRY_AFTER))
 }
 
 /// The class of an answer that is an error, by its name and, where that says nothing, by its HTTP status.
@@ -122,6 +152,27 @@ mod tests {
         ];
         for (status, code, wanted) in table {
             assert_eq!(class(status, code), wanted, "{status:?} {code:?}");
+        }
+    }
+
+    #[test]
+    fn headers_say_when_to_come_back() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_445_412_400);
+        let table = [
+            (None, None, None),
+            (Some("3"), None, Some(3_000)),
+            (Some("Wed, 21 Oct 2015 07:28:00 GMT"), None, Some(80_000)),
+            (Some("Wed, 21 Oct 2005 07:28:00 GMT"), None, Some(0)),
+            (None, Some("1500"), Some(1_500)),
+            (Some("1"), Some("1500"), Some(1_500)),
+            (Some("2"), Some("1500"), Some(2_000)),
+            (Some("86400"), None, Some(300_000)),
+            (Some("soon"), Some("-1"), None),
+        ];
+        for (standard, own, wanted) in table {
+            let header = |name| if name == "retry-after" { standard } else { own };
+            let found = retry_after(&header, now);
+            assert_eq!(found, wanted.map(Duration::from_millis), "{standard:?} {own:?}");
         }
     }
 

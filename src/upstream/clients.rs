@@ -14,6 +14,7 @@ use aws_types::region::Region;
 use url::Url;
 
 use crate::upstream::UserPoolsConfig;
+use crate::upstream::budget::Rates;
 
 /// Time to connect; an SDK caller is held for less than a second, so a stuck connection should be known soon.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -32,6 +33,8 @@ pub struct Config {
     pub sts_endpoint_url: Option<Url>,
     /// Time for one call.
     pub call_timeout: Duration,
+    /// How many calls.
+    pub rates: Rates,
 }
 
 /// All clients.

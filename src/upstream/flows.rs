@@ -2,35 +2,52 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_credential_types::provider::SharedCredentialsProvider;
 
 use crate::clock::Clock;
 use crate::error::chain;
 use crate::metrics::{Metrics, Operation};
-use crate::model::{Credentials, IdentityId, RoleArn};
+use crate::model::{Credentials, IdentityId};
+use crate::upstream::api::Api;
+use crate::upstream::budget::{Budget, Places};
 use crate::upstream::calls::Calls;
 use crate::upstream::clients::{Clients, Config};
 use crate::upstream::identities::{self, Identities};
-use crate::upstream::{Class, Exchange, Exchanging, Failure, Flow, Order, accept};
+use crate::upstream::trip::Trip;
+use crate::upstream::{Demand, Exchange, Exchanging, Failure, Flight, Flow, Lane, Order, Rank, accept};
 
 /// Cognito identity pools and STS.
 pub struct Aws {
-    calls: Calls,
+    pub(super) api: Arc<dyn Api>,
     identities: Identities,
+    pub(super) budget: Arc<Budget>,
+    pub(super) clock: Clock,
+    pub(super) metrics: Arc<Metrics>,
+    /// Tells who the broker itself is.
+    sts: Option<aws_sdk_sts::Client>,
 }
 
 impl Aws {
-    /// Clients for all regions. Nothing is called yet, except to find the broker's own identity where it is needed and
-    /// `own` does not give it.
+    /// The SDK's clients for all regions. Nothing is called yet, except to find the broker's own identity where it is
+    /// needed and `own` does not give it.
     pub async fn new(
         config: &Config,
         own: Option<SharedCredentialsProvider>,
+        budget: Arc<Budget>,
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Self {
         let clients = Clients::new(config, own).await;
-        Self { calls: Calls { clients, clock, metrics }, identities: Identities::new() }
+        let sts = clients.sts.values().next().cloned();
+        let calls = Calls { clients, clock: clock.clone() };
+        Self { sts, ..Self::over(Arc::new(calls), budget, clock, metrics) }
+    }
+
+    /// The flows over any `api`, each call of which is counted by `budget` and `metrics`.
+    pub fn over(api: Arc<dyn Api>, budget: Arc<Budget>, clock: Clock, metrics: Arc<Metrics>) -> Self {
+        Self { api, identities: Identities::new(), budget, clock, metrics, sts: None }
     }
 
     /// Whether the broker's own identity is a role, so that assuming another one is role chaining, which AWS limits to
@@ -39,35 +56,36 @@ impl Aws {
     /// # Errors
     /// With what went wrong, when STS does not tell.
     pub async fn chains_roles(&self) -> Result<bool, String> {
-        let Some(sts) = self.calls.clients.sts.values().next() else { return Ok(false) };
+        let Some(sts) = &self.sts else { return Ok(false) };
         let answer = sts.get_caller_identity().send().await;
         let answer = answer.map_err(|error| chain(&error))?;
         Ok(answer.arn().is_some_and(|arn| arn.contains(":assumed-role/")))
     }
 
-    async fn flow(&self, order: &Order) -> Result<Credentials, Failure> {
+    async fn flow(&self, order: &Order, places: &Places) -> Result<Credentials, Failure> {
+        let trip = Trip { aws: self, order, places };
         match order.target.flow {
-            Flow::Enhanced => self.with_identity(order, |id| self.enhanced(order, id)).await,
-            Flow::Basic => self.with_identity(order, |id| self.basic(order, id)).await,
-            Flow::AssumeRole => self.calls.assume_role(order, role(order, Operation::AssumeRole)?).await,
+            Flow::Enhanced => self.with_identity(&trip, |id| trip.enhanced(id)).await,
+            Flow::Basic => self.with_identity(&trip, |id| trip.basic(id)).await,
+            Flow::AssumeRole => trip.assume_role().await,
         }
     }
 
     /// A remembered identity is tried first. When Cognito refuses it, or answers for another one, it is forgotten and
     /// asked for once more: a pool may have been made anew, or identities merged, behind our back.
-    async fn with_identity<F, E>(&self, order: &Order, exchange: F) -> Result<Credentials, Failure>
+    async fn with_identity<F, E>(&self, trip: &Trip<'_>, exchange: F) -> Result<Credentials, Failure>
     where
         F: Fn(IdentityId) -> E,
         E: Future<Output = Result<Credentials, Failure>>,
     {
-        let user = identities::user(order);
+        let user = identities::user(trip.order);
         if let Some(id) = self.identities.get(&user) {
             match exchange(id).await {
                 Err(failure) if blames_identity(&failure) => self.identities.forget(&user),
                 done => return done,
             }
         }
-        let id = self.calls.get_id(order).await?;
+        let id = trip.get_id().await?;
         self.identities.keep(user, id.clone());
         let done = exchange(id).await;
         if done.as_ref().is_err_and(blames_identity) {
@@ -75,28 +93,25 @@ impl Aws {
         }
         done
     }
-
-    async fn enhanced(&self, order: &Order, id: IdentityId) -> Result<Credentials, Failure> {
-        self.calls.get_credentials(order, &id).await
-    }
-
-    async fn basic(&self, order: &Order, id: IdentityId) -> Result<Credentials, Failure> {
-        let role = role(order, Operation::AssumeRoleWithWebIdentity)?;
-        let token = self.calls.get_open_id_token(order, &id).await?;
-        match self.calls.assume_role_with_web_identity(order, role, &token, &id).await {
-            // The token lives for ten minutes, and a clock may be off by more: one fresh one is worth a try.
-            Err(failure) if failure.code == "ExpiredTokenException" => {
-                let token = self.calls.get_open_id_token(order, &id).await?;
-                self.calls.assume_role_with_web_identity(order, role, &token, &id).await
-            }
-            done => done,
-        }
-    }
 }
 
 impl Exchange for Aws {
     fn exchange<'a>(&'a self, order: &'a Order) -> Exchanging<'a> {
-        Box::pin(self.flow(order))
+        Box::pin(async move { self.flow(order, &Places::none(&self.budget)).await })
+    }
+
+    fn lane(&self, order: &Order) -> Lane {
+        let flow = order.target.flow;
+        Lane { flow, needs_id: flow != Flow::AssumeRole && self.identities.get(&identities::user(order)).is_none() }
+    }
+
+    fn begin(self: Arc<Self>, order: Order, rank: Rank) -> Result<Flight, Duration> {
+        let places = self.budget.book(self.lane(&order), rank)?;
+        Ok(Box::pin(async move { self.flow(&order, &places).await }))
+    }
+
+    fn crowding(&self, flow: Flow, demand: &Demand) -> f64 {
+        self.budget.crowding(flow, demand)
     }
 }
 
@@ -104,10 +119,4 @@ impl Exchange for Aws {
 fn blames_identity(failure: &Failure) -> bool {
     let cognito = matches!(failure.operation, Operation::GetCredentialsForIdentity | Operation::GetOpenIdToken);
     cognito && (failure.is_terminal() || failure.code == accept::MISMATCH)
-}
-
-/// The role to assume. The broker lets no order without one come here in these flows; should one come, it is refused.
-fn role(order: &Order, operation: Operation) -> Result<&RoleArn, Failure> {
-    let missing = || Failure::ours(Class::Denied, operation, "NoRole", "no role was chosen for this user");
-    order.role.as_ref().ok_or_else(missing)
 }

@@ -1,16 +1,21 @@
 //! The exchange of a login for credentials: the AWS SDK, and nowhere else. Knows no cache and no door.
 //!
-//! Three flows ([`flows`]) are made of five calls ([`calls`]), whose replies are taken apart with suspicion
-//! ([`accept`]). The SDK's own retries are off: the refresher's are the only ones, so that two layers cannot multiply.
+//! Three flows ([`flows`]) are made of five calls ([`api`], of which [`calls`] is the SDK's side), whose replies are
+//! taken apart with suspicion ([`accept`]). Every call goes through the [`budget`]. The SDK's own retries are off: what
+//! is tried again is tried again by us and counted by the budget, so that two layers cannot multiply.
 //! Its errors become [`Failure`]s at the border ([`classify`]) and are told apart by kind from there on.
 
 mod accept;
+mod api;
+mod budget;
 mod calls;
 mod classify;
 mod clients;
 mod flows;
 mod hints;
 mod identities;
+mod lane;
+mod trip;
 mod user_pools;
 
 #[cfg(test)]
@@ -27,15 +32,41 @@ use crate::metrics::Operation;
 use crate::model::{Credentials, RoleArn};
 use crate::secret::CupToken;
 
+pub use api::{Api, Calling};
+pub use budget::{Budget, Quota, Rates};
 pub use clients::Config;
 pub use flows::Aws;
-pub use user_pools::{AppClient, AwsUserPools, Calling, Tokens, UserPools, UserPoolsConfig};
+pub use lane::{Demand, Lane, Load, Rank};
+pub use user_pools::{AppClient, AwsUserPools, Tokens, UserPools, UserPoolsConfig};
 
-/// The seam between the broker and AWS: one method, so that the core can be tested without either.
-pub trait Exchange: Send + Sync {
+/// The seam between the broker and AWS: one method and, for who has a budget, three more, so that the core can be
+/// tested without either.
+pub trait Exchange: Send + Sync + 'static {
     /// Trades the order's login for credentials.
     fn exchange<'a>(&'a self, order: &'a Order) -> Exchanging<'a>;
+
+    /// Which calls an exchange would take now.
+    fn lane(&self, order: &Order) -> Lane {
+        Lane::warm(order.target.flow)
+    }
+
+    /// Begins an exchange, if there is room in the budget for all its calls.
+    ///
+    /// # Errors
+    /// With the boot time before which it is of no use to ask again.
+    fn begin(self: Arc<Self>, order: Order, _rank: Rank) -> Result<Flight, Duration> {
+        Ok(Box::pin(async move { self.exchange(&order).await }))
+    }
+
+    /// The part of a lifetime that the budget takes to refresh all that `demand` stands for, as far as it goes the way
+    /// of `flow`.
+    fn crowding(&self, _flow: Flow, _demand: &Demand) -> f64 {
+        0.0
+    }
 }
+
+/// An exchange under way, with its places in the budget.
+pub type Flight = Pin<Box<dyn Future<Output = Result<Credentials, Failure>> + Send>>;
 
 /// A future that is boxed because it stands behind a trait object.
 pub type Exchanging<'a> = Pin<Box<dyn Future<Output = Result<Credentials, Failure>> + Send + 'a>>;
@@ -117,6 +148,10 @@ pub struct Failure {
     pub request_id: Option<String>,
     /// What the operator should look at.
     pub hint: Option<&'static str>,
+    /// AWS wants nothing of this API before so much time has passed.
+    pub retry_after: Option<Duration>,
+    /// The connection broke, so that the same call may well succeed at once.
+    pub broken: bool,
 }
 
 /// The four kinds of failure.
@@ -194,7 +229,8 @@ impl Failure {
     /// A failure that we found, not AWS.
     pub fn ours(class: Class, operation: Operation, code: &str, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { class, operation, code: code.to_owned(), message, request_id: None, hint: None }
+        let code = code.to_owned();
+        Self { class, operation, code, message, request_id: None, hint: None, retry_after: None, broken: false }
     }
 
     /// A reply that is not what the service's documentation promises.

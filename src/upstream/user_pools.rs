@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,9 @@ use url::Url;
 use crate::clock::Clock;
 use crate::metrics::{Metrics, Operation, Result as Outcome};
 use crate::secret::CupToken;
+use crate::upstream::api::Calling;
+use crate::upstream::budget::{Budget, Quota};
+use crate::upstream::trip::paused;
 use crate::upstream::{Failure, classify, clients};
 
 /// The seam between sessions and user pools.
@@ -22,9 +24,6 @@ pub trait UserPools: Send + Sync {
     /// Ends `refresh_token` and what was issued from it (RevokeToken).
     fn revoke<'a>(&'a self, client: &'a AppClient, refresh_token: &'a SecretString) -> Calling<'a, ()>;
 }
-
-/// A future that is boxed because it stands behind a trait object.
-pub type Calling<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
 
 /// An app client of a user pool.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -62,16 +61,17 @@ pub struct UserPoolsConfig {
 pub struct AwsUserPools {
     clients: HashMap<String, aws_sdk_cognitoidentityprovider::Client>,
     secrets: HashMap<AppClient, SecretString>,
+    budget: Arc<Budget>,
     clock: Clock,
     metrics: Arc<Metrics>,
 }
 
 impl AwsUserPools {
     /// Clients for all regions. Nothing is called yet.
-    pub fn new(config: UserPoolsConfig, clock: Clock, metrics: Arc<Metrics>) -> Self {
+    pub fn new(config: UserPoolsConfig, budget: Arc<Budget>, clock: Clock, metrics: Arc<Metrics>) -> Self {
         let client = |region: &String| (region.clone(), clients::user_pools(region, &config));
         let clients = config.regions.iter().map(client).collect();
-        Self { clients, secrets: config.client_secrets, clock, metrics }
+        Self { clients, secrets: config.client_secrets, budget, clock, metrics }
     }
 
     async fn renewed(&self, client: &AppClient, refresh_token: &SecretString) -> Result<Tokens, Failure> {
@@ -82,16 +82,21 @@ impl AwsUserPools {
             .client_id(&*client.id)
             .set_client_secret(self.secret(client))
             .refresh_token(refresh_token.expose_secret());
-        self.measured(operation, async {
+        let sent = self.budget.send(Quota::RefreshToken, None).await.map_err(|wait| paused(operation, wait))?;
+        let done = self.measured(operation, async {
             let answer = request.send().await;
-            let answer = answer.map_err(|error| classify::failure(operation, &error, refresh_token.expose_secret()))?;
+            let answer = answer.map_err(|error| {
+                classify::failure(operation, &error, refresh_token.expose_secret(), self.clock.now().wall)
+            })?;
             let missing = || Failure::invalid(operation, "the answer holds no ID and access token");
             let found = answer.authentication_result.ok_or_else(missing)?;
             let token = |text: Option<String>| text.filter(|text| !text.is_empty()).map(SecretString::from);
             let (id, access) = token(found.id_token).zip(token(found.access_token)).ok_or_else(missing)?;
             Ok(Tokens { id: id.into(), access: access.into(), refresh: token(found.refresh_token) })
-        })
-        .await
+        });
+        let done = done.await;
+        sent.ended(done.as_ref().err());
+        done
     }
 
     async fn revoked(&self, client: &AppClient, refresh_token: &SecretString) -> Result<(), Failure> {
@@ -104,7 +109,9 @@ impl AwsUserPools {
             .token(refresh_token.expose_secret());
         self.measured(operation, async {
             let answer = request.send().await;
-            let told = answer.map_err(|error| classify::failure(operation, &error, refresh_token.expose_secret()));
+            let told = answer.map_err(|error| {
+                classify::failure(operation, &error, refresh_token.expose_secret(), self.clock.now().wall)
+            });
             told.map(drop)
         })
         .await

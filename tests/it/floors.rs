@@ -14,6 +14,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("model", 0),
     ("secret", 0),
     ("secret_file", 0),
+    ("supervise", 0),
     ("auth", 1),
     ("roles", 1),
     ("templates", 1),

@@ -19,6 +19,8 @@ use crate::broker::sessions::renewal::{self, LOOK, Trouble};
 use crate::broker::sessions::session::Session;
 use crate::broker::{Broker, sessions};
 use crate::error::{Error, Kind};
+use crate::metrics::Metrics;
+use crate::supervise::LongLived;
 use crate::upstream::{Class, UserPools};
 
 /// Renews logins for as long as it runs.
@@ -126,7 +128,7 @@ impl Renewer {
     }
 
     /// The loop: something happens, its handler runs to the end, then whatever may start is started.
-    pub async fn run(mut self) {
+    async fn run(&mut self) {
         let broker = Arc::clone(&self.broker);
         loop {
             let now = self.broker.clock.now().boot;
@@ -283,6 +285,18 @@ impl Renewer {
             done.send(revoke(&*user_pools, &session).await).ok();
             Landing::Revoked
         }));
+    }
+}
+
+impl LongLived for Renewer {
+    const NAME: &'static str = "renewer";
+
+    async fn work(&mut self) {
+        self.run().await;
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.broker.metrics
     }
 }
 

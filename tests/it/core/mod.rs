@@ -25,6 +25,7 @@ use cupbearer::metrics::{Metrics, Operation};
 use cupbearer::model::{Ask, Credentials, IdentityId, RoleArn};
 use cupbearer::roles::{Ambiguous, Mapping, Rules};
 use cupbearer::secret::CupToken;
+use cupbearer::supervise::supervise;
 use cupbearer::templates::NameTemplate;
 use cupbearer::upstream::{Class, Exchange, Exchanging, Failure, Flow, Order, Target};
 use http::Request;
@@ -201,7 +202,7 @@ impl World {
         let pools = Arc::new(Pools::new(clock.clone()));
         let renewer = Renewer::new(Arc::clone(&broker), Arc::clone(&pools) as _);
         let mut tasks = JoinSet::new();
-        tasks.spawn(renewer.run());
+        tasks.spawn(supervise(renewer));
         tasks.spawn(refresher.run());
         tasks.spawn(sweeper.run());
         keepers.into_iter().for_each(|keeper| drop(tasks.spawn(keeper.run())));

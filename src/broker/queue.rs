@@ -1,0 +1,162 @@
+//! Who is exchanged next. Pure.
+//!
+//! There is a line for each lane, so that users who wait for the scarce GetId hold up nobody who does not need it; and
+//! in each line two queues. Callers who wait take turns by user, whoever has many questions. Of the refreshes the one
+//! goes first whose credentials end first: after an outage that saves most of them.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::time::Duration;
+
+use crate::broker::key::{Key, Subject};
+use crate::upstream::{Lane, Rank};
+
+/// All lines.
+#[derive(Default)]
+pub(super) struct Queue([Line; Lane::COUNT]);
+
+#[derive(Default)]
+struct Line {
+    foreground: Turns,
+    /// By the end of what is held.
+    background: BinaryHeap<Reverse<(Duration, Place)>>,
+}
+
+/// One user after the other, each with one key at a time.
+#[derive(Default)]
+struct Turns {
+    subjects: VecDeque<Subject>,
+    by_subject: HashMap<Subject, VecDeque<Place>>,
+}
+
+/// A key, and since when it is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) due: Duration,
+    pub(super) key: Key,
+}
+
+impl Queue {
+    /// For a caller of `subject` who waits.
+    pub(super) fn push_foreground(&mut self, lane: Lane, subject: Subject, place: Place) {
+        self.0[lane.index()].foreground.push(subject, place);
+    }
+
+    /// For nobody who waits; what is held, or the login, ends at `end`.
+    pub(super) fn push_background(&mut self, lane: Lane, end: Duration, place: Place) {
+        self.0[lane.index()].background.push(Reverse((end, place)));
+    }
+
+    /// The next one of all lines that are `open`, and its line.
+    pub(super) fn next(&self, rank: Rank, open: &[bool; Lane::COUNT]) -> Option<(usize, Place)> {
+        let lines = self.0.iter().enumerate().filter(|(number, _)| open[*number]);
+        let firsts = lines.filter_map(|(number, line)| Some((line.first(rank)?, number)));
+        firsts.min().map(|((_, place), number)| (number, place))
+    }
+
+    /// Takes the next one out of its line.
+    pub(super) fn pop(&mut self, rank: Rank, number: usize) {
+        let line = &mut self.0[number];
+        match rank {
+            Rank::Foreground => line.foreground.pop(),
+            Rank::Background => drop(line.background.pop()),
+        }
+    }
+}
+
+impl Line {
+    /// The first one, and by what the lines' first ones are compared.
+    fn first(&self, rank: Rank) -> Option<(Duration, Place)> {
+        match rank {
+            Rank::Foreground => self.foreground.first().map(|place| (place.due, place)),
+            Rank::Background => self.background.peek().map(|Reverse(first)| *first),
+        }
+    }
+}
+
+impl Turns {
+    fn push(&mut self, subject: Subject, place: Place) {
+        let own = self.by_subject.entry(subject).or_default();
+        if own.is_empty() {
+            self.subjects.push_back(subject);
+        }
+        own.push_back(place);
+    }
+
+    fn first(&self) -> Option<Place> {
+        self.by_subject.get(self.subjects.front()?)?.front().copied()
+    }
+
+    fn pop(&mut self) {
+        let Some(subject) = self.subjects.pop_front() else { return };
+        let Some(own) = self.by_subject.get_mut(&subject) else { return };
+        own.pop_front();
+        if own.is_empty() {
+            self.by_subject.remove(&subject);
+        } else {
+            self.subjects.push_back(subject);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::Flow;
+
+    const OPEN: [bool; Lane::COUNT] = [true; Lane::COUNT];
+
+    fn lane(needs_id: bool) -> Lane {
+        Lane { flow: Flow::Enhanced, needs_id }
+    }
+
+    fn place(due: u64, name: &str) -> Place {
+        Place { due: Duration::from_secs(due), key: Key::guest("test", name) }
+    }
+
+    fn drain(queue: &mut Queue, rank: Rank, open: &[bool; Lane::COUNT]) -> Vec<u64> {
+        let next = || {
+            let (number, place) = queue.next(rank, open)?;
+            queue.pop(rank, number);
+            Some(place.due.as_secs())
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn users_take_turns() {
+        let mut queue = Queue::default();
+        let (many, one, other) =
+            (Subject::guest("test", "many"), Subject::guest("test", "one"), Subject::guest("test", "other"));
+        for due in 0..30 {
+            queue.push_foreground(lane(false), many, place(due, &due.to_string()));
+        }
+        queue.push_foreground(lane(false), one, place(30, "one"));
+        queue.push_foreground(lane(false), other, place(31, "other"));
+        let order = drain(&mut queue, Rank::Foreground, &OPEN);
+        assert_eq!(order[..5], [0, 30, 31, 1, 2]);
+        assert_eq!(order.len(), 32);
+        assert_eq!(queue.0[lane(false).index()].foreground.by_subject.len(), 0, "nobody is remembered");
+    }
+
+    #[test]
+    fn who_runs_out_first_is_refreshed_first() {
+        let mut queue = Queue::default();
+        for (end, due) in [(300, 1), (100, 2), (200, 3)] {
+            queue.push_background(lane(false), Duration::from_secs(end), place(due, "a"));
+        }
+        queue.push_background(lane(true), Duration::from_secs(150), place(4, "b"));
+        assert_eq!(drain(&mut queue, Rank::Background, &OPEN), [2, 4, 3, 1]);
+    }
+
+    #[test]
+    fn a_closed_lane_holds_up_no_other() {
+        let mut queue = Queue::default();
+        queue.push_foreground(lane(true), Subject::guest("test", "cold"), place(1, "cold"));
+        queue.push_foreground(lane(false), Subject::guest("test", "warm"), place(2, "warm"));
+        let mut open = OPEN;
+        open[lane(true).index()] = false;
+        assert_eq!(drain(&mut queue, Rank::Foreground, &open), [2]);
+        assert_eq!(drain(&mut queue, Rank::Foreground, &OPEN), [1]);
+    }
+}
