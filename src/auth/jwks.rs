@@ -60,7 +60,16 @@ fn usable(key: &Map<String, Value>) -> Option<Key> {
     let is = |name: &str, value: &str| key.get(name).and_then(Value::as_str) == Some(value);
     let absent_or = |name: &str, value: &str| !key.contains_key(name) || is(name, value);
     let public = !key.contains_key("d");
-    if !(is("kty", "RSA") && absent_or("use", "sig") && absent_or("alg", "RS256") && public && is("e", EXPONENT)) {
+    // RFC 7517 section 4.3.
+    let operations = key.get("key_ops").map(|operations| operations.as_array().map_or(&[][..], Vec::as_slice));
+    let verifies = operations.is_none_or(|operations| operations.iter().any(|operation| operation == "verify"));
+    if !(verifies
+        && is("kty", "RSA")
+        && absent_or("use", "sig")
+        && absent_or("alg", "RS256")
+        && public
+        && is("e", EXPONENT))
+    {
         return None;
     }
     let modulus = key.get("n")?.as_str()?;
@@ -104,6 +113,8 @@ mod tests {
             with(key("enc", 256), "use", json!("enc")),
             with(key("rs384", 256), "alg", json!("RS384")),
             with(key("ec", 256), "kty", json!("EC")),
+            with(key("ops", 256), "key_ops", json!(["encrypt"])),
+            with(key("ops2", 256), "key_ops", json!("verify")),
             with(key("private", 256), "d", json!("AQAB")),
             with(key("x", 256), "kid", json!(7)),
             key("", 256),

@@ -13,6 +13,8 @@ mod verdicts;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -180,7 +182,8 @@ impl Verifier {
 
     async fn judge(&self, text: &str) -> Result<Verdict, Fault> {
         let parts = token::split(text)?;
-        let issuer = claims::issuer(&parts.claims)?;
+        let claims = token::claims(&parts)?;
+        let issuer = claims::issuer(&claims)?;
         let (issuer, pool) = self.pools.get_key_value(issuer).ok_or(Rejection::ISSUER)?;
         let found = pool.keys.find(&parts.kid).await;
         let (key, generation) = match found {
@@ -189,7 +192,7 @@ impl Verifier {
             Lookup::Unavailable => return Err(Fault::KeysUnavailable),
         };
         token::verify_signature(&parts, &key)?;
-        let caller = claims::judge(parts.claims, issuer, &pool.config, self.access_tokens, self.clock.now())?;
+        let caller = claims::judge(claims, issuer, &pool.config, self.access_tokens, self.clock.now())?;
         Ok(Verdict { caller: Arc::new(caller), generation })
     }
 
@@ -217,12 +220,12 @@ impl Verifier {
 /// [`Kind::Unauthorized`] with the first rule that the token breaks.
 pub fn read_unverified(text: &str, config: &Config, now: Moment) -> Result<Caller, Error> {
     let judged = || {
-        let parts = token::split(text)?;
-        let issuer = claims::issuer(&parts.claims)?;
+        let claims = token::claims(&token::split(text)?)?;
+        let issuer = claims::issuer(&claims)?;
         let named = |pool: &UserPool| pool.issuers.iter().find(|known| &***known == issuer).cloned();
         let found = config.user_pools.iter().find_map(|pool| Some((named(pool)?, pool)));
         let (issuer, pool) = found.ok_or(Rejection::ISSUER)?;
-        claims::judge(parts.claims, &issuer, pool, config.access_tokens, now)
+        claims::judge(claims, &issuer, pool, config.access_tokens, now)
     };
     judged().map_err(|rejection: Rejection| Error::new(Kind::Unauthorized, rejection.cause))
 }

@@ -53,7 +53,7 @@ impl Script {
     }
 }
 
-fn document(keys: &[(&str, usize)]) -> Bytes {
+pub(super) fn document(keys: &[(&str, usize)]) -> Bytes {
     let keys: Vec<Value> = keys
         .iter()
         .map(|(kid, number)| {
@@ -71,7 +71,7 @@ fn sign(signed: &str, key: usize) -> String {
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
-fn raw(header: &str, payload: &str) -> String {
+pub(super) fn raw(header: &str, payload: &str) -> String {
     let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
     sign(&format!("{}.{}", encode(header), encode(payload)), 0)
 }

@@ -17,6 +17,9 @@ use crate::model::Claims;
 /// Longest key id that is looked up, in bytes.
 const KID_BYTES: usize = 128;
 
+/// Parameters that change what is signed, or bring a key along. Cognito sends none, and none would be believed.
+const EXTENSIONS: &[&str] = &["b64", "crit", "jku", "jwk", "x5c", "x5u", "zip"];
+
 /// A token taken apart. Nothing of it is to be trusted before its signature is verified.
 pub(super) struct Parts<'a> {
     /// Header and payload as they were signed.
@@ -25,23 +28,30 @@ pub(super) struct Parts<'a> {
     pub(super) signature: &'a str,
     /// The key that the header names.
     pub(super) kid: String,
-    /// The payload.
-    pub(super) claims: Claims,
+    /// The payload, still in base64url.
+    payload: &'a str,
 }
 
 /// Takes a token apart.
 ///
 /// # Errors
-/// When it is not three base64url parts without padding, when header or payload is not a JSON object or has a key
-/// twice, when the algorithm is not RS256, or when the header asks for an extension (`crit`, RFC 7515 4.1.11).
+/// When it is not three parts, when the header is not a JSON object in base64url without padding or has a key twice,
+/// when the algorithm is not RS256, or when the header asks for an extension (`crit`, RFC 7515 4.1.11) or brings a key along.
 pub(super) fn split(text: &str) -> Result<Parts<'_>, Rejection> {
     let (signed, signature) = text.rsplit_once('.').ok_or(Rejection::PARTS)?;
     let (header, payload) = signed.split_once('.').ok_or(Rejection::PARTS)?;
-    if payload.contains('.') || header.is_empty() || payload.is_empty() || signature.is_empty() {
+    if payload.contains('.') || header.is_empty() || signature.is_empty() {
         return Err(Rejection::PARTS);
     }
-    let kid = judge_header(&object(header)?)?;
-    Ok(Parts { signed, signature, kid, claims: object(payload)? })
+    Ok(Parts { signed, signature, kid: judge_header(&object(header)?)?, payload })
+}
+
+/// The payload, as a JWT has one (RFC 7519 section 7.2).
+///
+/// # Errors
+/// When it is not a JSON object in base64url without padding, or has a key twice.
+pub(super) fn claims(parts: &Parts<'_>) -> Result<Claims, Rejection> {
+    object(parts.payload)
 }
 
 /// Checks the signature with `key`. The algorithm is ours, never the header's.
@@ -73,7 +83,7 @@ fn judge_header(header: &Map<String, Value>) -> Result<String, Rejection> {
     if header.get("alg").and_then(Value::as_str) != Some("RS256") {
         return Err(Rejection::ALGORITHM);
     }
-    if ["crit", "b64", "zip"].iter().any(|name| header.contains_key(*name)) {
+    if EXTENSIONS.iter().any(|name| header.contains_key(*name)) {
         return Err(Rejection::EXTENSION);
     }
     match header.get("kid").and_then(Value::as_str) {
@@ -92,7 +102,8 @@ impl Rejection {
     const BASE64: Self = Self::new(Verification::Malformed, "a part of the token is not strict base64url");
     const JSON: Self = Self::new(Verification::Malformed, "header or payload is not a JSON object with unique keys");
     const ALGORITHM: Self = Self::new(Verification::Algorithm, "the token's algorithm is not RS256");
-    const EXTENSION: Self = Self::new(Verification::Malformed, "the token's header asks for an extension of JWS");
+    const EXTENSION: Self =
+        Self::new(Verification::Malformed, "the token's header asks for an extension of JWS, or brings a key");
     const KID: Self = Self::new(Verification::Malformed, "the token's header names no key id of 1 to 128 bytes");
     const SIGNATURE: Self = Self::new(Verification::Signature, "the token's signature does not verify");
 
