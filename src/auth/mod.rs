@@ -13,8 +13,6 @@ mod verdicts;
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod vectors;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;

@@ -9,8 +9,8 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{jwks, token};
-use crate::auth::tests::{document, raw};
+use super::{document, raw};
+use crate::auth::{Rejection, jwks, token};
 
 /// Where the file `json_web_signature_test.json` is. Without it, the vectors are not at hand.
 const PLACE: &str = "CUPBEARER_WYCHEPROOF";
@@ -20,12 +20,17 @@ fn accepts(jws: &str, document: &[u8]) -> bool {
     let keys = jwks::parse(document).unwrap_or_default();
     let judged = token::split(jws).and_then(|parts| match keys.get(&parts.kid) {
         Some(key) => token::verify_signature(&parts, &key.decoding),
-        None => Err(super::Rejection::UNKNOWN_KEY),
+        None => Err(Rejection::UNKNOWN_KEY),
     });
     judged.is_ok()
 }
 
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a test is told where the vectors are, and tells how many it ran"
+)]
 fn wycheproofs_vectors() {
     let Some(place) = std::env::var_os(PLACE) else {
         println!("{PLACE} names no directory: the vectors are not run");

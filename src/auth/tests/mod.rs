@@ -1,5 +1,7 @@
 //! The verifier, with keys of its own and a fetcher that tests steer; under paused time, without sockets.
 
+mod vectors;
+
 use std::sync::LazyLock;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -53,7 +55,7 @@ impl Script {
     }
 }
 
-pub(super) fn document(keys: &[(&str, usize)]) -> Bytes {
+fn document(keys: &[(&str, usize)]) -> Bytes {
     let keys: Vec<Value> = keys
         .iter()
         .map(|(kid, number)| {
@@ -71,7 +73,7 @@ fn sign(signed: &str, key: usize) -> String {
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
-pub(super) fn raw(header: &str, payload: &str) -> String {
+fn raw(header: &str, payload: &str) -> String {
     let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
     sign(&format!("{}.{}", encode(header), encode(payload)), 0)
 }
