@@ -25,6 +25,9 @@ use crate::upstream::{Aws, AwsUserPools, Budget, Flow};
 /// The version, as `build_info` shows it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// Time for the trades of refresh tokens that are under way.
+const LAST_TRADES: Duration = Duration::from_secs(5);
+
 /// Time for the last lines of the audit log.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
@@ -147,6 +150,7 @@ impl Bound {
         self.keepers.into_iter().for_each(|keeper| drop(tasks.spawn(keeper.run())));
 
         let writing = self.writer.map(|writer| tokio::task::spawn_blocking(move || writer.run()));
+        let broker = Arc::clone(&self.broker);
         let serving = self.doors.run(self.broker, self.metrics, self.audit, self.clock, seen);
         let served = tokio::select! {
             served = serving => served,
@@ -155,6 +159,8 @@ impl Bound {
                 Ok(())
             }
         };
+        // A trade that is cut off may have rotated a refresh token that nobody knows then.
+        tokio::time::timeout(LAST_TRADES, broker.finish_renewals()).await.ok();
         if let Some(writing) = writing {
             // With the doors gone nobody tells it anything any more: it ends with its last line.
             tokio::time::timeout(LAST_LINES, writing).await.ok();

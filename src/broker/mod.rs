@@ -36,7 +36,7 @@ pub use explain::{Explanation, explain};
 pub use profile::{Profile, SessionTemplates};
 pub use refresher::{Limits, Refresher};
 pub use schedule::Policy;
-pub use sessions::{ConfiguredSession, Entered, Opened, Renewer, SessionLimits};
+pub use sessions::{ConfiguredSession, Entered, Opened, Renewer, Revoking, SessionLimits};
 pub use watch::Watch;
 pub use wishes::Selector;
 

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use crate::config::roles::{Kind, Resolution};
 use crate::upstream::{Flow, Rates};
@@ -70,6 +71,9 @@ pub(super) const IDLE_SECONDS: RangeInclusive<u64> = 60..=86_400;
 pub(super) const DURATION_SECONDS: RangeInclusive<u64> = 900..=43_200;
 /// What Cognito takes (GroupType), and so what a user pool's groups can have.
 pub(super) const PRECEDENCE: RangeInclusive<u32> = 0..=2_147_483_647;
+
+/// Time for one trade of a refresh token. No key of the file: nobody waits for it as long, and cutting it loses the token.
+pub(super) const TRADE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How many verdicts on tokens are remembered. No key of the file: it trades nothing but memory.
 pub(super) const VERDICTS: NonZeroUsize = match NonZeroUsize::new(100_000) {

@@ -1,6 +1,6 @@
 //! What renews logins: the secrets of app clients, and `[[configured_sessions]]`. Knows no door.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::config::field::Field;
 use crate::config::profiles::Profiles;
 use crate::config::{ReadFile, forms, raw};
 use crate::model::{Ask, RoleArn};
-use crate::secret_file::SecretFile;
+use crate::secret_file::{self, SecretFile};
 use crate::upstream::AppClient;
 
 /// The secrets of the confidential app clients, and by user pool the files that they are from.
@@ -36,6 +36,8 @@ pub(super) struct Ground<'a> {
     pub(super) user_pools: &'a [UserPool],
     pub(super) profiles: &'a Profiles,
     pub(super) read: ReadFile<'a>,
+    /// The files that hold something else.
+    pub(super) other_files: &'a [String],
 }
 
 /// The secrets in `file`, for a user pool with these clients.
@@ -67,9 +69,10 @@ pub(super) fn configured_sessions(
 ) -> Configured {
     let mut configured = Configured::default();
     let mut lines: HashMap<String, usize> = HashMap::new();
+    let mut files: HashSet<String> = ground.other_files.iter().cloned().collect();
     for session in typed.given().unwrap_or_default() {
         let place = session.name.place.clone();
-        let Some((session, file)) = one(session, ground, found) else { continue };
+        let Some((session, file)) = one(session, ground, &mut files, found) else { continue };
         if let Some(line) = lines.insert(session.name.clone(), place.line) {
             found.tell(&place, format!("listed twice: the session of line {line} has this name already"));
             continue;
@@ -80,7 +83,12 @@ pub(super) fn configured_sessions(
     configured
 }
 
-fn one(typed: raw::ConfiguredSession, ground: &Ground<'_>, found: &Found) -> Option<(ConfiguredSession, String)> {
+fn one(
+    typed: raw::ConfiguredSession,
+    ground: &Ground<'_>,
+    files: &mut HashSet<String>,
+    found: &Found,
+) -> Option<(ConfiguredSession, String)> {
     let name = typed.name.judged(found, forms::name);
     let name = name.required(found, "the last part of the session's URI, /v1/sessions/NAME");
     let profile = typed.profile.filled(|| "default".to_owned());
@@ -94,9 +102,10 @@ fn one(typed: raw::ConfiguredSession, ground: &Ground<'_>, found: &Found) -> Opt
     let client =
         profile.and_then(|(_, profile)| client(typed.user_pool, typed.client_id, profile, ground, &place, found));
     let read = |path: String| read_file(&path, ground.read).map(|content| (path, Zeroizing::new(content)));
+    let place = typed.refresh_token_file.place.clone();
     let refresh = typed.refresh_token_file.judged(found, |path| {
         let (path, content) = read(path)?;
-        if content.iter().all(u8::is_ascii_whitespace) { Err("the file is empty".to_owned()) } else { Ok(path) }
+        secret_file::judge(&content).map(|_| path).map_err(ToOwned::to_owned)
     });
     let refresh = refresh.required(found, "the file with the refresh token, which is replaced when it is rotated");
     let authorization = typed.authorization_token_file.judged(found, |path| {
@@ -105,6 +114,19 @@ fn one(typed: raw::ConfiguredSession, ground: &Ground<'_>, found: &Found) -> Opt
     });
     let authorization =
         authorization.required(found, "the file with what the workload sends as Authorization, 16 characters or more");
+    if let Some(path) = &refresh
+        && !files.insert(path.clone())
+    {
+        found.tell(
+            &place,
+            "used twice: this file is replaced when its refresh token is rotated, so that it needs one of its own",
+        );
+    }
+    if let Some((path, _)) = &authorization
+        && refresh.as_ref() == Some(path)
+    {
+        found.tell(&place, "used twice: it is the authorization_token_file too");
+    }
     let ((profile, _), (file, authorization)) = (profile?, authorization?);
     let ask = Ask { profile: profile.clone(), role: role.given(), ..Ask::default() };
     let refresh_token = SecretFile::new(refresh?);

@@ -43,9 +43,10 @@ pub(super) fn resolve(typed: raw::Document, read: ReadFile<'_>, found: &Found) -
     let aws = aws(typed.aws, found);
     let ground = Ground { pools: &claims, all: &all, region: &aws.region };
     let profiles = profiles::resolve(typed.profiles, &ground, found);
-    let ground = logins::Ground { user_pools: &user_pools, profiles: &profiles, read };
-    let configured = logins::configured_sessions(typed.configured_sessions, &ground, found);
     let (token_file, admin_token) = admin_token(typed.admin, read, found).unzip();
+    let other_files: Vec<_> = claims.secrets.files.values().chain(&token_file).cloned().collect();
+    let ground = logins::Ground { user_pools: &user_pools, profiles: &profiles, read, other_files: &other_files };
+    let configured = logins::configured_sessions(typed.configured_sessions, &ground, found);
     Config {
         upstream: upstream::Config {
             pool_regions: profiles.pool_regions(),
@@ -60,7 +61,7 @@ pub(super) fn resolve(typed: raw::Document, read: ReadFile<'_>, found: &Found) -
             regions: pools::regions(&user_pools),
             endpoint_url: aws.cognito_idp,
             client_secrets: claims.secrets.by_client,
-            call_timeout: bounds.broker.exchange_timeout,
+            call_timeout: TRADE_TIMEOUT,
         },
         auth: auth::Config {
             user_pools,

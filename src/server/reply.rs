@@ -106,7 +106,7 @@ const ROWS: [Row; 17] = [
         grpc: Code::NotFound,
         reason: "NOT_FOUND",
         outcome: Outcome::NotFound,
-        message: "The session has ended: its refresh token was used by somebody else too. Sign in again and open a new session.",
+        message: "The session has ended: its refresh token was used a second time. Sign in again and open a new session.",
     },
     Row {
         kind: Kind::SessionTokenRevoked,

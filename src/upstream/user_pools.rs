@@ -37,9 +37,9 @@ pub struct AppClient {
 /// What a refresh token was traded for.
 pub struct Tokens {
     /// Says who the user is.
-    pub id: CupToken,
+    pub id: Option<CupToken>,
     /// Says what the client may do in the user's name.
-    pub access: CupToken,
+    pub access: Option<CupToken>,
     /// Takes the place of the one that was traded, where the client rotates them.
     pub refresh: Option<SecretString>,
 }
@@ -53,7 +53,7 @@ pub struct UserPoolsConfig {
     pub endpoint_url: Option<Url>,
     /// The app clients' secrets, of those that have one.
     pub client_secrets: HashMap<AppClient, SecretString>,
-    /// Time for one call.
+    /// Time for one call. A trade that is given up may have rotated the refresh token, so that it is given long.
     pub call_timeout: Duration,
 }
 
@@ -88,11 +88,12 @@ impl AwsUserPools {
             let answer = answer.map_err(|error| {
                 classify::failure(operation, &error, refresh_token.expose_secret(), self.clock.now().wall)
             })?;
-            let missing = || Failure::invalid(operation, "the answer holds no ID and access token");
+            let missing = || Failure::invalid(operation, "the answer holds no tokens");
             let found = answer.authentication_result.ok_or_else(missing)?;
             let token = |text: Option<String>| text.filter(|text| !text.is_empty()).map(SecretString::from);
-            let (id, access) = token(found.id_token).zip(token(found.access_token)).ok_or_else(missing)?;
-            Ok(Tokens { id: id.into(), access: access.into(), refresh: token(found.refresh_token) })
+            let (id, access) = (token(found.id_token), token(found.access_token));
+            // Whatever is missing, the refresh token has been rotated.
+            Ok(Tokens { id: id.map(Into::into), access: access.map(Into::into), refresh: token(found.refresh_token) })
         });
         let done = done.await;
         sent.ended(done.as_ref().err());

@@ -58,6 +58,7 @@ const ABSENCES: &[(&str, &[&str])] = &[
     (".spawn(", &["app.rs", "server/accept.rs"]),
     ("StatusCode", &["server/", "auth/fetch.rs", "dev/", "cli/dev.rs"]),
     ("hyper_rustls", &["auth/fetch.rs"]),
+    ("spawn_blocking", &["app.rs", "secret_file.rs"]),
     ("println!", &[]),
     ("unsafe ", &[]),
 ];

@@ -115,7 +115,7 @@ async fn a_session_is_carried_on_with_rotation_and_without() {
 async fn a_session_hears_why_it_has_ended() {
     let scene = Scene::edited(ACCEPT, "deny", both_clients).await;
     let reused = Fault::aws(400, "RefreshTokenReuseException", "Refresh token reuse detected");
-    for (fault, word) in [(None, "revoked"), (Some(reused), "somebody else")] {
+    for (fault, word) in [(None, "revoked"), (Some(reused), "second time")] {
         let refresh = refresh_token(CLIENT_ID);
         let session = open(scene.grpc, &short(CLIENT_ID, 600), &refresh).await;
         let own = open(scene.grpc, &short(CLIENT_ID, 600), &refresh).await;

@@ -4,10 +4,12 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use secrecy::SecretString;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use crate::broker::key::{Key, Subject};
-use crate::broker::sessions::session::Session;
+use crate::broker::sessions::agenda::Errand;
+use crate::broker::sessions::session::{Session, unknown};
 use crate::broker::{Broker, Grant, Opened, Visit, hold};
 use crate::clock::Expiry;
 use crate::error::{Error, Kind};
@@ -16,6 +18,21 @@ use crate::secret::CupToken;
 
 /// A session whose own token was brought.
 pub struct Entered(Arc<Session>);
+
+/// The end of a closed session's refresh token, on its way.
+#[derive(Debug)]
+pub struct Revoking(oneshot::Receiver<Result<(), Error>>);
+
+impl Revoking {
+    /// Waits for it.
+    ///
+    /// # Errors
+    /// When the user pool refuses it or cannot be reached.
+    pub async fn ended(self) -> Result<(), Error> {
+        let gone = || Error::new(Kind::UpstreamUnavailable, "nobody revokes refresh tokens any more");
+        self.0.await.unwrap_or_else(|_gone| Err(gone()))
+    }
+}
 
 impl Entered {
     /// What the session is for.
@@ -89,32 +106,33 @@ impl Broker {
         // What the session asks for must be what this token's bearer may have, too.
         self.plan(&caller, &session.ask).map_err(|error| error.about(&caller))?;
         session.touch(now);
-        let expires = session.bring(&caller, token, now);
         if let Some(refresh_token) = refresh_token {
+            // Also one that has ended goes on with it.
             session.renew_with(&caller, refresh_token);
-            self.sessions.agenda.renew(session);
+            self.sessions.agenda.add(Errand::Renew(Arc::clone(&session)));
         }
-        Ok(expires)
+        session.ended().map_or_else(|| Ok(session.bring(&caller, token, now)), Err)
     }
 
-    /// Ends a session of the token's subject at once, and its refresh token with it if `revoke` says so.
+    /// Ends a session of the token's subject at once, and its refresh token with it if `revoke` says so. What is returned
+    /// then ends when the user pool has revoked it; that is tried a few times, also when nobody waits for it.
     ///
     /// # Errors
-    /// As for [`Broker::update_session`]; [`Kind::InvalidRequest`] when there is no refresh token to revoke. When the
-    /// user pool does not take the revocation the session is closed all the same; it is tried a few times more.
-    pub async fn close_session(&self, token: &CupToken, id: &str, revoke: bool) -> Result<(), Error> {
+    /// As for [`Broker::update_session`]; [`Kind::InvalidRequest`] when there is no refresh token to revoke.
+    pub async fn close_session(&self, token: &CupToken, id: &str, revoke: bool) -> Result<Option<Revoking>, Error> {
         let caller = self.verifier.verify(token).await?;
         let (subject, now) = (Subject::new(&caller), self.clock.now());
         if revoke && self.sessions.owned(id, subject, now)?.renewal().is_none() {
             return Err(Error::new(Kind::InvalidRequest, "the session has no refresh token that could be revoked"));
         }
         let session = self.sessions.close(id, subject, now)?;
-        if !revoke {
-            return Ok(());
-        }
-        let revoked = self.sessions.agenda.revoke(session);
-        let gone = || Error::new(Kind::UpstreamUnavailable, "nobody revokes refresh tokens any more");
-        revoked.await.unwrap_or_else(|_gone| Err(gone()))
+        Ok(revoke.then(|| Revoking(self.sessions.agenda.revoke(session))))
+    }
+
+    /// Lets the renewals and revocations that are under way end, and begins no more: a refresh token that was rotated and
+    /// not written back would be lost.
+    pub async fn finish_renewals(&self) {
+        self.sessions.agenda.stop().await;
     }
 
     /// Leaves a session's newer login with the credentials that it has, for their next refresh.
@@ -134,16 +152,18 @@ impl Broker {
             if let Some(token) = session.live_token(self.clock.now()) {
                 return Ok(token);
             }
-            let Some(renewal) = session.renewal() else { return Err(super::session::unknown()) };
-            let mut renewed = pin!(renewal.renewed());
-            renewed.as_mut().enable();
-            // From here on no renewal is missed: one that ended just before is seen below.
+            let mut changed = pin!(session.changed());
+            changed.as_mut().enable();
+            // From here on no change is missed: one that came just before is seen below.
             if let Some(why) = session.ended() {
                 return Err(why);
             }
+            if session.is_closed() || session.renewal().is_none() {
+                return Err(unknown());
+            }
             if session.live_token(self.clock.now()).is_none() {
-                self.sessions.agenda.renew(Arc::clone(session));
-                renewed.await;
+                self.sessions.agenda.add(Errand::Await(Arc::clone(session)));
+                changed.await;
             }
         }
     }

@@ -1,10 +1,12 @@
 //! Handles for stock SDKs: one URI and one token per user and ask. Looked up without a lock; bounded in all and per
 //! user. Knows no door.
 
+mod agenda;
 mod calls;
 mod renewal;
 mod renewer;
 mod session;
+mod trade;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -28,11 +30,11 @@ use crate::secret::CupToken;
 use crate::secret_file::SecretFile;
 use crate::upstream::AppClient;
 
-pub use calls::Entered;
+pub use calls::{Entered, Revoking};
 pub use renewer::Renewer;
 
+use agenda::{Agenda, Errand};
 use renewal::Renewal;
-use renewer::Agenda;
 use session::{Session, unknown};
 
 /// The bounds of `[sessions]`.
@@ -111,7 +113,7 @@ impl Sessions {
         let renewal = Renewal::in_file(client, refresh_token);
         let session = Arc::new(Session::configured(&name, authorization.expose_secret().as_bytes(), ask, renewal));
         self.by_id.pin().insert(Arc::clone(&session.id), Arc::clone(&session));
-        self.agenda.renew(session);
+        self.agenda.add(Errand::Renew(session));
     }
 
     /// Opens a session; those that are over make room first.
@@ -130,7 +132,8 @@ impl Sessions {
         let (id, authorization) = (random::<16>()?, random::<32>()?);
         let id: Arc<str> = id.as_str().into();
         if !self.has_room(&subject) {
-            self.sweep(now);
+            // Those that have ended are kept for no more than the telling of why.
+            self.remove_where(|session| session.ended().is_some() || session.is_over(self.limits.idle, now));
         }
         if !self.enlist(subject, &id) {
             let cause = "there are too many sessions (sessions.max, sessions.max_per_subject): close some";
@@ -141,7 +144,7 @@ impl Sessions {
         self.by_id.pin().insert(Arc::clone(&id), Arc::clone(&session));
         if let Some(refresh_token) = refresh_token {
             session.renew_with(caller, refresh_token);
-            self.agenda.renew(session);
+            self.agenda.add(Errand::Renew(session));
         }
         let authorization = SecretString::from(authorization.as_str());
         Ok(Opened { id: id.to_string(), authorization, expires: caller.expires })
@@ -166,14 +169,16 @@ impl Sessions {
         Ok(session)
     }
 
-    /// Ends a session of `subject`, and returns what is left of it.
+    /// Ends a session of `subject`, and returns what is left of it. Of several who do so at once, one succeeds.
     ///
     /// # Errors
-    /// As [`Sessions::owned`].
+    /// As [`Sessions::owned`]; for one that has ended already, why.
     pub(super) fn close(&self, id: &str, subject: Subject, now: Moment) -> Result<Arc<Session>, Error> {
         let session = self.owned(id, subject, now)?;
-        self.remove(&session);
-        Ok(session)
+        if !self.remove(&session) {
+            return Err(unknown());
+        }
+        session.ended().map_or(Ok(session), Err)
     }
 
     /// Ends those that a purge means; a configured one signs in anew.
@@ -194,7 +199,9 @@ impl Sessions {
     fn remove_where(&self, meant: impl Fn(&Session) -> bool) {
         let sessions = self.by_id.pin();
         let gone: Vec<_> = sessions.values().filter(|session| meant(session)).cloned().collect();
-        gone.iter().for_each(|session| self.remove(session));
+        for session in &gone {
+            self.remove(session);
+        }
     }
 
     fn alive(&self, id: &str, now: Moment) -> Result<Arc<Session>, Error> {
@@ -211,7 +218,7 @@ impl Sessions {
         if session.owner != Some(subject) {
             return Err(Error::new(Kind::NotFound, "the session belongs to another subject"));
         }
-        session.ended().map_or(Ok(session), Err)
+        Ok(session)
     }
 
     fn has_room(&self, subject: &Subject) -> bool {
@@ -229,21 +236,31 @@ impl Sessions {
         room
     }
 
-    fn remove(&self, session: &Session) {
-        // Whatever still has it, such as a renewal under way, has a session that is over.
-        session.wipe();
-        let Some(owner) = session.owner else { return };
-        let mut books = self.books();
-        if self.by_id.pin().remove(&session.id).is_none() {
-            return;
-        }
-        books.all -= 1;
-        if let Some(own) = books.by_subject.get_mut(&owner) {
-            own.retain(|other| *other != session.id);
-            if own.is_empty() {
-                books.by_subject.remove(&owner);
+    /// Whether it was there. A configured one stays, without its login.
+    fn remove(&self, session: &Arc<Session>) -> bool {
+        let Some(owner) = session.owner else {
+            session.wipe();
+            self.agenda.add(Errand::Renew(Arc::clone(session)));
+            return true;
+        };
+        {
+            let mut books = self.books();
+            if self.by_id.pin().remove(&session.id).is_none() {
+                return false;
+            }
+            books.all -= 1;
+            if let Some(own) = books.by_subject.get_mut(&owner) {
+                own.retain(|other| *other != session.id);
+                if own.is_empty() {
+                    books.by_subject.remove(&owner);
+                }
             }
         }
+        session.close();
+        if session.renewal().is_some() {
+            self.agenda.add(Errand::Forget(Arc::clone(&session.id)));
+        }
+        true
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {

@@ -1,24 +1,23 @@
 //! Keeps sessions signed in: the one task that trades refresh tokens. So a session has one trade under way at most,
 //! which is what rotation demands: of two at once, the user pool takes one for a thief's.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use futures::{Future, FutureExt};
 use rand::Rng;
-use tokio::sync::{Notify, oneshot};
-use tracing::{debug, warn};
+use tracing::warn;
 
+use crate::broker::Broker;
 use crate::broker::schedule::retry_pause;
-use crate::broker::sessions::renewal::{self, LOOK, Trouble};
+use crate::broker::sessions::agenda::{Errand, Revocation};
+use crate::broker::sessions::renewal::{self, Renewal, Trouble};
 use crate::broker::sessions::session::Session;
-use crate::broker::{Broker, sessions};
-use crate::error::{Error, Kind};
+use crate::broker::sessions::trade::{renew, revoke};
 use crate::metrics::Metrics;
 use crate::supervise::LongLived;
 use crate::upstream::{Class, UserPools};
@@ -28,45 +27,30 @@ pub struct Renewer {
     broker: Arc<Broker>,
     user_pools: Arc<dyn UserPools>,
     pages: HashMap<Arc<str>, Page>,
-    due: BinaryHeap<Reverse<(Duration, u64, Arc<str>)>>,
-    ready: VecDeque<Arc<str>>,
-    flights: FuturesUnordered<Pin<Box<dyn Future<Output = Landing> + Send>>>,
-    generations: u64,
-}
-
-/// What the renewer is to do; filled by whoever finds something, and never waited for.
-#[derive(Default)]
-pub(super) struct Agenda {
-    errands: Mutex<Vec<Errand>>,
-    filled: Notify,
-}
-
-enum Errand {
-    /// Look whether this session needs a newer login.
-    Renew(Arc<Session>),
-    /// End the refresh token of this one, which is closed.
-    Revoke(Revocation),
-}
-
-/// The end of a closed session's refresh token, and who waits for it.
-struct Revocation {
-    session: Arc<Session>,
-    done: oneshot::Sender<Result<(), Error>>,
+    due: BTreeSet<(Duration, Arc<str>)>,
+    /// Those whose turn has come, by user pool: one that does not answer holds up nobody else's users.
+    ready: BTreeMap<Arc<str>, VecDeque<Arc<str>>>,
+    flying: HashMap<Arc<str>, usize>,
+    trades: FuturesUnordered<Pin<Box<dyn Future<Output = Landing> + Send>>>,
+    waiting: VecDeque<Revocation>,
+    revocations: FuturesUnordered<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 /// One session's page. It does not keep the session: one that is closed is wiped at once.
 struct Page {
     session: Weak<Session>,
+    user_pool: Arc<str>,
     stage: Stage,
+    /// Somebody waits for the login.
+    awaited: bool,
     failures: u32,
     /// After a failure: not before this.
     not_before: Duration,
+    /// When it is looked at next.
+    due: Option<Duration>,
     /// To be done when the trade under way has ended.
-    revoke: Option<Revocation>,
+    revocation: Option<Revocation>,
     spread: f64,
-    /// When it is looked at next, and the number that tells this from older times in the queue.
-    due: Duration,
-    generation: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,42 +60,24 @@ enum Stage {
     InFlight,
 }
 
-enum Landing {
-    Renewed(Arc<str>, Result<(), Trouble>),
-    Revoked,
+/// A trade has ended.
+struct Landing {
+    id: Arc<str>,
+    user_pool: Arc<str>,
+    done: Result<(), Trouble>,
 }
 
-/// Trades at once.
-const FLIGHTS: usize = 16;
+/// Trades at once with one user pool.
+const TRADES: usize = 16;
+
+/// Revocations at once.
+const REVOCATIONS: usize = 16;
+
+/// How often a session that has ended looks whether its refresh token has been replaced in its file.
+const LOOK: Duration = Duration::from_secs(15);
 
 /// The longest sleep: a suspended machine does not wake tokio's timers.
 const LONGEST_SLEEP: Duration = Duration::from_secs(15);
-
-/// How often a revocation is tried.
-const REVOCATIONS: u32 = 5;
-
-impl Agenda {
-    pub(super) fn renew(&self, session: Arc<Session>) {
-        self.add(Errand::Renew(session));
-    }
-
-    pub(super) fn revoke(&self, session: Arc<Session>) -> oneshot::Receiver<Result<(), Error>> {
-        let (done, revoked) = oneshot::channel();
-        self.add(Errand::Revoke(Revocation { session, done }));
-        revoked
-    }
-
-    fn add(&self, errand: Errand) {
-        self.errands.lock().unwrap_or_else(PoisonError::into_inner).push(errand);
-        // A permit stays if the renewer is not waiting just now, so that no errand is left lying.
-        self.filled.notify_one();
-    }
-
-    async fn next(&self) -> Vec<Errand> {
-        self.filled.notified().await;
-        std::mem::take(&mut self.errands.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
 
 impl Renewer {
     /// A renewer for the sessions of `broker`.
@@ -120,24 +86,41 @@ impl Renewer {
             broker,
             user_pools,
             pages: HashMap::new(),
-            due: BinaryHeap::new(),
-            ready: VecDeque::new(),
-            flights: FuturesUnordered::new(),
-            generations: 0,
+            due: BTreeSet::new(),
+            ready: BTreeMap::new(),
+            flying: HashMap::new(),
+            trades: FuturesUnordered::new(),
+            waiting: VecDeque::new(),
+            revocations: FuturesUnordered::new(),
         }
     }
 
-    /// The loop: something happens, its handler runs to the end, then whatever may start is started.
+    /// The loop: something happens, its handler runs to the end, then whatever may start is started. It ends when it is
+    /// told to and nothing is under way any more.
     async fn run(&mut self) {
         let broker = Arc::clone(&self.broker);
+        let agenda = &broker.sessions.agenda;
         loop {
             let now = self.broker.clock.now().boot;
-            let next = self.due.peek().map(|Reverse((due, _, _))| due.saturating_sub(now));
+            let next = self.due.first().map(|(due, _)| due.saturating_sub(now));
             let sleep = next.map_or(LONGEST_SLEEP, |next| next.min(LONGEST_SLEEP));
             tokio::select! {
-                Some(landing) = self.flights.next() => self.land(landing),
-                errands = broker.sessions.agenda.next() => errands.into_iter().for_each(|errand| self.take(errand)),
+                Some(landing) = self.trades.next() => self.land(landing),
+                Some(()) = self.revocations.next() => {}
+                errands = agenda.next() => errands.into_iter().for_each(|errand| self.take(errand)),
                 () = tokio::time::sleep(sleep) => {}
+            }
+            if agenda.is_stopping() {
+                if self.trades.is_empty() && self.revocations.is_empty() {
+                    if !self.waiting.is_empty() {
+                        warn!(
+                            count = self.waiting.len(),
+                            "refresh tokens of closed sessions are not revoked: the end has come"
+                        );
+                    }
+                    return agenda.stopped();
+                }
+                continue;
             }
             self.look_at_due();
             self.launch();
@@ -146,145 +129,166 @@ impl Renewer {
 
     fn take(&mut self, errand: Errand) {
         match errand {
-            Errand::Renew(session) => {
-                self.page(&session);
-                self.consider(&session);
-            }
-            Errand::Revoke(revocation) => {
-                let page = self.page(&revocation.session);
-                if page.stage == Stage::InFlight {
-                    page.revoke = Some(revocation);
-                } else {
-                    self.revoke(revocation);
-                }
-            }
+            Errand::Renew(session) => self.consider(&session, false),
+            Errand::Await(session) => self.consider(&session, true),
+            Errand::Forget(id) => self.forget(&id),
+            Errand::Revoke(revocation) => match self.pages.get_mut(&revocation.session.id) {
+                Some(page) if page.stage == Stage::InFlight => page.revocation = Some(revocation),
+                _ => self.waiting.push_back(revocation),
+            },
         }
     }
 
-    fn page(&mut self, session: &Arc<Session>) -> &mut Page {
-        let new = || Page {
-            session: Arc::downgrade(session),
-            stage: Stage::Idle,
-            failures: 0,
-            not_before: Duration::ZERO,
-            revoke: None,
-            spread: rand::rng().random_range(-1.0..=1.0),
-            due: Duration::ZERO,
-            generation: 0,
-        };
-        self.pages.entry(Arc::clone(&session.id)).or_insert_with(new)
+    /// A trade under way finds that its session is closed when it lands.
+    fn forget(&mut self, id: &Arc<str>) {
+        if self.pages.get(id).is_some_and(|page| page.stage != Stage::InFlight)
+            && let Some(page) = self.pages.remove(id)
+            && let Some(due) = page.due
+        {
+            self.due.remove(&(due, Arc::clone(id)));
+        }
     }
 
     /// Looks whether it is time for a session's newer login, and when to look again.
-    fn consider(&mut self, session: &Arc<Session>) {
+    fn consider(&mut self, session: &Arc<Session>, awaited: bool) {
+        let Some(renewal) = session.renewal().filter(|_| !session.is_closed()) else { return };
+        let ended = session.ended().is_some();
+        if ended && !renewal.is_in_file() {
+            return self.forget(&session.id);
+        }
         let now = self.broker.clock.now();
-        let Some(page) = self.pages.get_mut(&session.id).filter(|page| page.stage == Stage::Idle) else { return };
+        let page = self.pages.entry(Arc::clone(&session.id)).or_insert_with(|| Page::new(session, renewal));
+        page.awaited |= awaited;
+        if page.stage != Stage::Idle {
+            return;
+        }
         let due = match session.login().as_ref() {
-            _ if session.ended().is_some() => page.not_before,
-            Some(login) => renewal::due(login.seen, &login.caller.expires, page.spread).max(page.not_before),
-            None => page.not_before,
+            // By the wall clock a login may end before the boot-time clock has come to its point.
+            Some(login) if !ended && !login.caller.expires.passed(now) => {
+                renewal::due(login.seen, &login.caller.expires, page.spread).max(page.not_before)
+            }
+            _ => page.not_before,
         };
-        // By the wall clock a login may end before the boot-time clock has come to its point.
-        let dead = session.live_token(now).is_none();
-        if due <= now.boot || (dead && page.not_before <= now.boot) {
+        let earlier = page.due.take().map(|due| (due, Arc::clone(&session.id)));
+        if due <= now.boot {
             page.stage = Stage::Ready;
-            page.due = Duration::ZERO;
-            self.ready.push_back(Arc::clone(&session.id));
+            page.user_pool = renewal.user_pool();
+            let queue = self.ready.entry(Arc::clone(&page.user_pool)).or_default();
+            // Those who wait go first.
+            if page.awaited {
+                queue.push_front(Arc::clone(&session.id));
+            } else {
+                queue.push_back(Arc::clone(&session.id));
+            }
         } else {
-            self.look_at(&session.id, due);
+            page.due = Some(due);
+            self.due.insert((due, Arc::clone(&session.id)));
+        }
+        if let Some(earlier) = earlier.filter(|(earlier, _)| *earlier != due) {
+            self.due.remove(&earlier);
         }
     }
 
-    fn look_at(&mut self, id: &Arc<str>, due: Duration) {
-        // Those who ask while it is put off change nothing.
-        let Some(page) = self.pages.get_mut(id).filter(|page| page.due != due) else { return };
-        self.generations += 1;
-        (page.due, page.generation) = (due, self.generations);
-        self.due.push(Reverse((due, self.generations, Arc::clone(id))));
-    }
-
     fn look_at_due(&mut self) {
-        let now = self.broker.clock.now();
-        while self.due.peek().is_some_and(|Reverse((due, _, _))| *due <= now.boot) {
-            let Some(Reverse((_, generation, id))) = self.due.pop() else { return };
-            let Some(page) = self.pages.get(&id).filter(|page| page.generation == generation) else { continue };
+        let now = self.broker.clock.now().boot;
+        while self.due.first().is_some_and(|(due, _)| *due <= now) {
+            let Some((_, id)) = self.due.pop_first() else { return };
+            let Some(page) = self.pages.get_mut(&id) else { continue };
+            page.due = None;
             match page.session.upgrade() {
-                Some(session) if self.broker.sessions.has(&session) => self.consider(&session),
-                _ => drop(self.pages.remove(&id)),
+                Some(session) => self.consider(&session, false),
+                None => self.forget(&id),
             }
         }
     }
 
     fn launch(&mut self) {
-        while self.flights.len() < FLIGHTS {
-            let Some(id) = self.ready.pop_front() else { return };
-            let Some(page) = self.pages.get_mut(&id) else { continue };
-            let Some(session) = page.session.upgrade() else {
-                self.pages.remove(&id);
-                continue;
-            };
-            page.stage = Stage::InFlight;
+        let pools: Vec<_> = self.ready.keys().cloned().collect();
+        for pool in pools {
+            while self.flying.get(&pool).is_none_or(|flying| *flying < TRADES) {
+                let Some(id) = self.ready.get_mut(&pool).and_then(VecDeque::pop_front) else {
+                    self.ready.remove(&pool);
+                    break;
+                };
+                self.launch_one(id, &pool);
+            }
+        }
+        while self.revocations.len() < REVOCATIONS {
+            let Some(revocation) = self.waiting.pop_front() else { return };
             let (broker, user_pools) = (Arc::clone(&self.broker), Arc::clone(&self.user_pools));
-            self.flights.push(Box::pin(async move {
-                let renewing = AssertUnwindSafe(renew(&broker, &*user_pools, &session)).catch_unwind();
-                let done = renewing.await.unwrap_or_else(|_panic| {
-                    broker.metrics.panics.inc();
-                    Err(Trouble::Later(Class::Unavailable, "the renewal panicked: this is a bug".to_owned()))
-                });
-                Landing::Renewed(id, done)
+            self.revocations.push(Box::pin(async move {
+                let Revocation { session, done } = revocation;
+                match AssertUnwindSafe(revoke(&*user_pools, &session)).catch_unwind().await {
+                    // One who hung up does not hear it.
+                    Ok(revoked) => drop(done.send(revoked)),
+                    Err(_panic) => broker.metrics.panics.inc(),
+                }
             }));
         }
     }
 
-    fn land(&mut self, landing: Landing) {
-        let Landing::Renewed(id, done) = landing else { return };
-        let Some(page) = self.pages.get_mut(&id) else { return };
-        page.stage = Stage::Idle;
-        if let Some(revocation) = page.revoke.take() {
-            return self.revoke(revocation);
-        }
-        let now = self.broker.clock.now();
-        let session = page.session.upgrade().filter(|session| self.broker.sessions.has(session));
-        let Some(session) = session else {
-            self.pages.remove(&id);
-            return;
+    fn launch_one(&mut self, id: Arc<str>, pool: &Arc<str>) {
+        let Some(page) = self.pages.get_mut(&id).filter(|page| page.stage == Stage::Ready) else { return };
+        let Some(session) = page.session.upgrade().filter(|session| !session.is_closed()) else {
+            page.stage = Stage::Idle;
+            return self.forget(&id);
         };
-        match done {
-            Ok(()) => (page.failures, page.not_before) = (0, Duration::ZERO),
-            Err(Trouble::Over(why)) => {
-                let client = session.renewal().map(|renewal| &renewal.client);
-                warn!(session = &*session.id, ?client, %why, "a session's refresh token is refused: it has ended");
-                session.end(why);
-                page.not_before = now.boot + LOOK;
-                if !session.renewal().is_some_and(renewal::Renewal::is_in_file) {
-                    self.pages.remove(&id);
-                    return;
-                }
-            }
-            Err(Trouble::Later(class, cause)) => {
-                page.failures = page.failures.saturating_add(1);
-                let pause = retry_pause(class, page.failures, session.live_token(now).is_some(), page.spread);
-                page.not_before = now.boot + pause;
-                if page.failures.is_power_of_two() {
-                    let (failures, retry_in_seconds) = (page.failures, pause.as_secs());
-                    warn!(
-                        session = &*session.id,
-                        cause, failures, retry_in_seconds, "a session's login was not renewed"
-                    );
-                }
-            }
-        }
-        self.consider(&session);
+        page.stage = Stage::InFlight;
+        *self.flying.entry(Arc::clone(pool)).or_default() += 1;
+        let (broker, user_pools, user_pool) =
+            (Arc::clone(&self.broker), Arc::clone(&self.user_pools), Arc::clone(pool));
+        self.trades.push(Box::pin(async move {
+            let renewing = AssertUnwindSafe(renew(&broker, &*user_pools, &session)).catch_unwind();
+            let done = renewing.await.unwrap_or_else(|_panic| {
+                broker.metrics.panics.inc();
+                Err(Trouble::Later(Class::Unavailable, "the renewal panicked: this is a bug".to_owned()))
+            });
+            Landing { id, user_pool, done }
+        }));
     }
 
-    fn revoke(&mut self, Revocation { session, done }: Revocation) {
-        self.pages.remove(&session.id);
-        let user_pools = Arc::clone(&self.user_pools);
-        self.flights.push(Box::pin(async move {
-            // One who hung up does not hear it.
-            done.send(revoke(&*user_pools, &session).await).ok();
-            Landing::Revoked
-        }));
+    fn land(&mut self, Landing { id, user_pool, done }: Landing) {
+        if let Some(flying) = self.flying.get_mut(&user_pool) {
+            *flying = flying.saturating_sub(1);
+        }
+        let Some(page) = self.pages.get_mut(&id) else { return };
+        page.stage = Stage::Idle;
+        self.waiting.extend(page.revocation.take());
+        let Some(session) = page.session.upgrade().filter(|session| !session.is_closed()) else {
+            return self.forget(&id);
+        };
+        let now = self.broker.clock.now();
+        match done {
+            Ok(()) => (page.failures, page.not_before, page.awaited) = (0, Duration::ZERO, false),
+            Err(Trouble::Over(_)) => page.not_before = now.boot + LOOK,
+            Err(Trouble::Later(..)) if session.ended().is_some() => page.not_before = now.boot + LOOK,
+            Err(Trouble::Later(class, cause)) => {
+                page.failures = page.failures.saturating_add(1);
+                let pause = retry_pause(class, page.failures, !page.awaited, page.spread);
+                (page.not_before, page.awaited) = (now.boot + pause, false);
+                if page.failures.is_power_of_two() {
+                    let (failures, retry_in_seconds) = (page.failures, pause.as_secs());
+                    warn!(session = &*id, cause, failures, retry_in_seconds, "a session's login was not renewed");
+                }
+            }
+        }
+        self.consider(&session, false);
+    }
+}
+
+impl Page {
+    fn new(session: &Arc<Session>, renewal: &Renewal) -> Self {
+        Self {
+            session: Arc::downgrade(session),
+            user_pool: renewal.user_pool(),
+            stage: Stage::Idle,
+            awaited: false,
+            failures: 0,
+            not_before: Duration::ZERO,
+            due: None,
+            revocation: None,
+            spread: rand::rng().random_range(-1.0..=1.0),
+        }
     }
 }
 
@@ -297,77 +301,5 @@ impl LongLived for Renewer {
 
     fn metrics(&self) -> &Metrics {
         &self.broker.metrics
-    }
-}
-
-/// One trade, from the refresh token to the session's newer login. What is got is kept first, so that a trade that
-/// fails half-way goes on from there instead of trading a used token again.
-async fn renew(broker: &Broker, user_pools: &dyn UserPools, session: &Arc<Session>) -> Result<(), Trouble> {
-    let Some(renewal) = session.renewal() else { return Ok(()) };
-    if session.ended().is_some() {
-        if !renewal.is_replaced().await {
-            return Err(Trouble::Later(Class::Denied, "the refused refresh token is still in its file".to_owned()));
-        }
-        session.begin_again();
-    }
-    let token = match renewal.unused().await? {
-        Some(token) => token,
-        None => {
-            let refresh_token = renewal.refresh_token().await?;
-            match user_pools.renew(&renewal.client, &refresh_token).await {
-                Ok(tokens) => renewal.keep(&refresh_token, tokens),
-                Err(failure) => {
-                    let trouble = renewal::trouble(&failure);
-                    let over = matches!(trouble, Trouble::Over(_));
-                    let replaced = over && !renewal.refuse(&refresh_token);
-                    return if replaced { Ok(()) } else { Err(trouble) };
-                }
-            }
-            // Another refresh token may have come meanwhile: then it is that one's turn.
-            let Some(token) = renewal.unused().await? else { return Ok(()) };
-            token
-        }
-    };
-    let caller = match broker.verifier.verify(&token).await {
-        Ok(caller) => caller,
-        Err(error) if error.kind().passes_by_itself() => {
-            return Err(Trouble::Later(Class::Unavailable, error.to_string()));
-        }
-        Err(error) => {
-            renewal.done();
-            let cause = format!("the user pool gave a token that is refused here: {error}");
-            return Err(Trouble::Later(Class::Invalid, cause));
-        }
-    };
-    if !session.admits(&caller) {
-        renewal.done();
-        return Err(Trouble::Over(Error::new(Kind::NotFound, "the refresh token is another user's than the session")));
-    }
-    session.bring(&caller, token, broker.clock.now());
-    broker.hand_on(session);
-    renewal.done();
-    debug!(session = &*session.id, "a session's login was renewed");
-    Ok(())
-}
-
-async fn revoke(user_pools: &dyn UserPools, session: &Session) -> Result<(), Error> {
-    let Some(renewal) = session.renewal() else { return Ok(()) };
-    let Some(refresh_token) = renewal.held() else { return Ok(()) };
-    for tried in 1.. {
-        let Err(failure) = user_pools.revoke(&renewal.client, &refresh_token).await else { break };
-        let kind = if failure.class == Class::Denied { Kind::UpstreamDenied } else { Kind::UpstreamUnavailable };
-        if tried >= REVOCATIONS || failure.class == Class::Denied {
-            warn!(%failure, tried, "a closed session's refresh token was not revoked");
-            return Err(Error::new(kind, failure.to_string()).by_request(failure.request_id.as_deref()));
-        }
-        tokio::time::sleep(retry_pause(failure.class, tried, false, 0.0)).await;
-    }
-    Ok(())
-}
-
-impl sessions::Sessions {
-    /// Whether `session` is open; its id may have another one.
-    fn has(&self, session: &Arc<Session>) -> bool {
-        self.by_id.pin().get(&session.id).is_some_and(|found| Arc::ptr_eq(found, session))
     }
 }

@@ -1,15 +1,17 @@
 //! One session: who asks with it, for what, with which login. Knows no other session.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::{ArcSwapOption, Guard};
 use secrecy::SecretString;
 use serde_json::Value;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use crate::broker::key::Subject;
-use crate::broker::sessions::renewal::Renewal;
+use crate::broker::sessions::renewal::{Renewal, Trade};
 use crate::broker::wishes::Selector;
 use crate::clock::{Expiry, Moment};
 use crate::digest::{Digest, sha256};
@@ -29,6 +31,8 @@ pub(in crate::broker) struct Session {
     renewal: OnceLock<Renewal>,
     /// Why there will be no newer login.
     ended: ArcSwapOption<Error>,
+    closed: AtomicBool,
+    changed: Notify,
     last_asked_ms: AtomicU64,
 }
 
@@ -67,6 +71,8 @@ impl Session {
             login: ArcSwapOption::from_pointee(Login::new(caller, token, now)),
             renewal: OnceLock::new(),
             ended: ArcSwapOption::empty(),
+            closed: AtomicBool::new(false),
+            changed: Notify::new(),
             last_asked_ms: AtomicU64::new(0),
         };
         session.touch(now);
@@ -83,6 +89,8 @@ impl Session {
             login: ArcSwapOption::empty(),
             renewal: renewal.into(),
             ended: ArcSwapOption::empty(),
+            closed: AtomicBool::new(false),
+            changed: Notify::new(),
             last_asked_ms: AtomicU64::new(0),
         }
     }
@@ -99,7 +107,8 @@ impl Session {
         live.map(|login| login.token.clone())
     }
 
-    /// Takes `token`, if it was not issued before the one that is there, and returns when the login now ends.
+    /// Takes `token`, if it was not issued before the one that is there, and returns when the login now ends. A session
+    /// that was closed meanwhile keeps nothing: whichever of the two comes last sees the other.
     pub(in crate::broker) fn bring(&self, caller: &Arc<Caller>, token: CupToken, now: Moment) -> Expiry {
         let brought = Arc::new(Login::new(caller, token, now));
         let newer = |held: &Option<Arc<Login>>| match held {
@@ -107,6 +116,10 @@ impl Session {
             _ => Some(Arc::clone(&brought)),
         };
         self.login.rcu(newer);
+        if self.is_closed() {
+            self.wipe();
+        }
+        self.changed.notify_waiters();
         self.login.load().as_ref().map_or(caller.expires, |login| login.caller.expires)
     }
 
@@ -120,19 +133,25 @@ impl Session {
         self.renewal.get()
     }
 
-    /// From now on `refresh_token` renews the login.
+    /// From now on `refresh_token`, which is `caller`'s, renews the login.
     pub(in crate::broker) fn renew_with(&self, caller: &Caller, refresh_token: SecretString) {
         let client = AppClient { user_pool: Arc::clone(&caller.user_pool), id: Arc::clone(&caller.client_id) };
-        let mut brought = Some(refresh_token);
-        let renewal =
-            self.renewal.get_or_init(|| Renewal::new(client, caller.token_use, brought.take().unwrap_or_default()));
-        brought.into_iter().for_each(|newer| renewal.bring(newer));
+        let mut brought = Some(Trade { client, token_use: caller.token_use, refresh: refresh_token });
+        if let Some(trade) = self.renewal.get().and_then(|_| brought.take())
+            && let Some(renewal) = self.renewal.get()
+        {
+            renewal.bring(trade, || self.begin_again());
+        }
+        if let Some(trade) = brought {
+            self.renewal.set(Renewal::new(trade)).ok();
+        }
     }
 
     /// There will be no newer login: the one that is there is wiped, and who asks is told `why`.
     pub(in crate::broker) fn end(&self, why: Error) {
         self.ended.store(Some(Arc::new(why)));
         self.wipe();
+        self.changed.notify_waiters();
     }
 
     /// There may be a newer login after all.
@@ -143,6 +162,22 @@ impl Session {
     /// Why there will be no newer login.
     pub(in crate::broker) fn ended(&self) -> Option<Error> {
         self.ended.load().as_ref().map(|why| Error::clone(why))
+    }
+
+    /// It is over for good.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.wipe();
+        self.changed.notify_waiters();
+    }
+
+    pub(in crate::broker) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Ends when a login comes, or when none will come any more, if it was made (and enabled) before.
+    pub(in crate::broker) fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
     }
 
     /// Forgets the login.

@@ -43,6 +43,7 @@ fn files_of_config(path: &Path) -> io::Result<Vec<u8>> {
         Some("token") => Ok(format!("{TOKEN}\n").into_bytes()),
         Some("secrets") => Ok(format!("client+2 {CLIENT_SECRET}\n").into_bytes()),
         Some("secret") => Ok(CLIENT_SECRET.into()),
+        Some("refresh") => Ok(b"a-refresh-token\n".into()),
         Some("blank") => Ok(b"\n".into()),
         Some("refresh-${x") => Ok(vec![b'x'; 1_800]),
         _ => Err(io::ErrorKind::NotFound.into()),

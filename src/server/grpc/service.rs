@@ -150,11 +150,13 @@ impl CredentialBroker for Grpc {
         let (house, message) = (call.house, call.message);
         let revoke = message.revoke_refresh_token;
         let done = match token(house, &call.headers) {
-            Ok(token) => {
-                let closing = house.broker.close_session(&token, &message.session_id, revoke);
-                let closed = tokio::time::timeout(house.config.longest_hold, closing).await;
-                closed.unwrap_or_else(|_elapsed| Err(not_revoked_yet()))
-            }
+            Ok(token) => match house.broker.close_session(&token, &message.session_id, revoke).await {
+                Ok(Some(revoking)) => {
+                    let revoked = tokio::time::timeout(house.config.longest_hold, revoking.ended()).await;
+                    revoked.unwrap_or_else(|_elapsed| Err(not_revoked_yet()))
+                }
+                closed => closed.map(drop),
+            },
             Err(error) => Err(error),
         };
         finish(house, call.started, Outcome::Ok, done.map(|()| CloseSessionResponse {}))

@@ -27,6 +27,8 @@ pub struct Pools {
     /// How long they live, in seconds.
     pub lifetime: AtomicU64,
     pub rotates: AtomicBool,
+    /// By how many seconds its clock is ahead of ours.
+    pub ahead: AtomicU64,
     /// The one refresh token that it takes.
     pub current: Mutex<String>,
     under_way: AtomicUsize,
@@ -42,6 +44,7 @@ impl Pools {
             subject: Mutex::new("alice".to_owned()),
             lifetime: AtomicU64::new(3_600),
             rotates: AtomicBool::new(true),
+            ahead: AtomicU64::new(0),
             current: Mutex::new("refresh-0".to_owned()),
             under_way: AtomicUsize::new(0),
             trades: AtomicUsize::new(0),
@@ -72,10 +75,10 @@ impl Pools {
         if rotates {
             *current = format!("refresh-{number}");
         }
-        let now = epoch_seconds(self.clock.now().wall);
+        let now = epoch_seconds(self.clock.now().wall) + self.ahead.load(Ordering::Relaxed);
         let token = super::token(&self.subject.lock().unwrap(), now, self.lifetime.load(Ordering::Relaxed));
         let refresh = rotates.then(|| SecretString::from(current.as_str()));
-        Ok(Tokens { id: CupToken::new(&token), access: CupToken::new("no token"), refresh })
+        Ok(Tokens { id: Some(CupToken::new(&token)), access: None, refresh })
     }
 
     fn judge(&self) -> Result<(), Failure> {

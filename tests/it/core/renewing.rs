@@ -14,7 +14,7 @@ use futures::future::join_all;
 use secrecy::ExposeSecret;
 
 use super::pools::Mood;
-use super::{LIMITS, SDK, World};
+use super::{LIMITS, SDK, SESSIONS, World};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -101,9 +101,61 @@ async fn a_refused_refresh_token_ends_the_session_with_a_reason() {
         assert_eq!(stranger.unwrap_err().kind(), Kind::Unauthorized, "nobody else is told");
         let token = CupToken::new(&world.token("alice", 600));
         assert_eq!(world.broker.close_session(&token, &session.id, false).await.unwrap_err().kind(), kind);
-        tokio::time::sleep(2 * HOUR).await;
-        assert_eq!(ask(&world, &session).await.unwrap_err().kind(), Kind::NotFound, "forgotten in the end");
+        assert_eq!(ask(&world, &session).await.unwrap_err().kind(), Kind::NotFound, "closed, and forgotten");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_was_signed_out_everywhere_can_begin_anew() {
+    let world = World::new(LIMITS).await;
+    let own = SESSIONS.per_subject;
+    let first = open(&world, 600).await;
+    for _ in 1..own {
+        open(&world, 600).await;
+    }
+    let refused = world.broker.open_session(CupToken::new(&world.token("alice", 600)), default_ask(), None).await;
+    assert_eq!(refused.unwrap_err().kind(), Kind::TooManyRequests);
+    world.pools.set(Mood::Says(Class::Denied, "NotAuthorizedException", "Refresh Token has been revoked"));
+    tokio::time::sleep(Duration::from_secs(400)).await;
+    assert_eq!(ask(&world, &first).await.unwrap_err().kind(), Kind::SessionTokenRevoked);
+    world.pools.set(Mood::Well);
+    let anew = open(&world, 600).await;
+    ask(&world, &anew).await.unwrap();
+    assert_eq!(ask(&world, &first).await.unwrap_err().kind(), Kind::NotFound, "it has made room");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_clock_costs_no_refresh_token() {
+    let world = World::new(LIMITS).await;
+    let session = open(&world, 600).await;
+    // A token from so far in the future is refused for two minutes, and good then.
+    world.pools.ahead.store(180, Ordering::Relaxed);
+    until("traded", async || world.pools.trades() == 1).await;
+    until("signed in", async || {
+        ask(&world, &session)
+            .await
+            .is_ok_and(|grant| grant.present_token_by.is_some_and(|by| by.remaining(world.clock.now()) > HOUR / 2))
+    })
+    .await;
+    assert_eq!(world.pools.trades(), 1, "the token was kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_session_that_is_closed_meanwhile() {
+    let world = World::new(LIMITS).await;
+    let session = open(&world, 600).await;
+    world.pools.set(Mood::Says(Class::Unavailable, "ServiceUnavailable", "down"));
+    tokio::time::sleep(Duration::from_secs(700)).await;
+    world.pools.set(Mood::Well);
+    let own = CupToken::new(&world.token("alice", 600));
+    let close = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        world.broker.close_session(&own, &session.id, false).await.unwrap();
+    };
+    let (waited, ()) = tokio::join!(ask(&world, &session), close);
+    assert_eq!(waited.unwrap_err().kind(), Kind::NotFound);
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(world.pools.trades(), 0, "nor does the broker renew it");
 }
 
 #[tokio::test(start_paused = true)]
@@ -147,16 +199,16 @@ async fn a_closed_sessions_refresh_token_is_revoked_when_asked_for() {
     let world = World::new(LIMITS).await;
     let token = || CupToken::new(&world.token("alice", 3_600));
     let (session, other) = (open(&world, 3_600).await, open(&world, 3_600).await);
-    world.broker.close_session(&token(), &other.id, false).await.unwrap();
+    assert!(world.broker.close_session(&token(), &other.id, false).await.unwrap().is_none());
     assert!(world.pools.revoked.lock().unwrap().is_empty());
     world.pools.set(Mood::Says(Class::Unavailable, "ServiceUnavailable", "down"));
-    let own = token();
-    let closing = world.broker.close_session(&own, &session.id, true);
+    let revoking = world.broker.close_session(&token(), &session.id, true).await.unwrap().unwrap();
+    assert_eq!(ask(&world, &session).await.unwrap_err().kind(), Kind::NotFound, "closed at once");
     let mend = async {
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         world.pools.set(Mood::Well);
     };
-    tokio::join!(closing, mend).0.unwrap();
+    tokio::join!(revoking.ended(), mend).0.unwrap();
     assert_eq!(*world.pools.revoked.lock().unwrap(), ["refresh-0"]);
     assert_eq!(ask(&world, &session).await.unwrap_err().kind(), Kind::NotFound);
     let plain = world.broker.open_session(token(), default_ask(), None).await.unwrap();
@@ -222,26 +274,39 @@ async fn a_configured_session_signs_in_by_itself_and_writes_back_what_is_rotated
     *world.pools.current.lock().unwrap() = "refresh-new".to_owned();
     std::fs::write(&file, "refresh-new").unwrap();
     until("signed in with the new one", served).await;
+
+    // One that somebody puts there goes before one that is good for longer.
+    *world.pools.current.lock().unwrap() = "refresh-newer".to_owned();
+    std::fs::write(&file, "refresh-newer").unwrap();
+    let trades = world.pools.trades();
+    until("traded", async || world.pools.trades() == trades + 1).await;
+    until("served", served).await;
+    world.broker.purge(Selector::All).await.unwrap();
+    until("signed in after a purge", served).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_written_back_is_not_used() {
-    use std::os::unix::fs::symlink;
     let place = tempfile::tempdir().unwrap();
-    let (file, elsewhere) = (place.path().join("refresh"), place.path().join("elsewhere"));
-    // The rotated token goes where the link leads: to a directory that can be taken away.
-    std::fs::create_dir(&elsewhere).unwrap();
-    std::fs::write(elsewhere.join("refresh"), "refresh-0").unwrap();
-    symlink(elsewhere.join("refresh"), &file).unwrap();
+    let file = place.path().join("refresh");
+    std::fs::write(&file, "refresh-0").unwrap();
     let world = World::with(LIMITS, vec![configured(&file)]).await;
     let served = async || enter(&world, "batch", "0123456789abcdef").await.is_ok();
     until("signed in", served).await;
-    std::fs::rename(&elsewhere, place.path().join("away")).unwrap();
+    // What may keep a file from being written: here a directory where the new one is prepared.
+    let in_the_way = place.path().join(".refresh.new");
+    std::fs::create_dir_all(in_the_way.join("full")).unwrap();
     until("traded", async || world.pools.trades() == 2).await;
     tokio::time::sleep(HOUR).await;
     until("not used", async || !served().await).await;
     assert_eq!(world.pools.trades(), 2, "and not traded again");
-    std::fs::rename(place.path().join("away"), &elsewhere).unwrap();
+    std::fs::remove_dir_all(&in_the_way).unwrap();
     until("used once it is written", served).await;
-    assert_ne!(std::fs::read_to_string(&file).unwrap(), "refresh-1");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), *world.pools.current.lock().unwrap());
+
+    // One that could never be written back is not even traded.
+    std::fs::create_dir_all(in_the_way.join("full")).unwrap();
+    let other = World::with(LIMITS, vec![configured(&file)]).await;
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(other.pools.trades(), 0);
 }
