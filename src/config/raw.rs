@@ -125,6 +125,16 @@ pub(super) struct Limits {
 /// `[upstream]`
 pub(super) struct Upstream {
     pub(super) concurrency: Field<i64>,
+    pub(super) rates: Rates,
+}
+
+/// Of `[upstream]`: calls a second.
+pub(super) struct Rates {
+    pub(super) get_id: Field<i64>,
+    pub(super) get_credentials_for_identity: Field<i64>,
+    pub(super) get_open_id_token: Field<i64>,
+    pub(super) assume_role: Field<i64>,
+    pub(super) refresh_token: Field<i64>,
 }
 
 /// `[sessions]`
@@ -329,15 +339,21 @@ impl Limits {
 
 impl Upstream {
     fn read(mut table: Table<'_>) -> Self {
-        let upstream = Self { concurrency: table.take("concurrency") };
-        table.finish(&[
-            "get_id_per_second",
-            "get_credentials_for_identity_per_second",
-            "get_open_id_token_per_second",
-            "assume_role_per_second",
-            "refresh_token_per_second",
-        ]);
+        let upstream = Self { concurrency: table.take("concurrency"), rates: Rates::read(&mut table) };
+        table.finish(&[]);
         upstream
+    }
+}
+
+impl Rates {
+    fn read(table: &mut Table<'_>) -> Self {
+        Self {
+            get_id: table.take("get_id_per_second"),
+            get_credentials_for_identity: table.take("get_credentials_for_identity_per_second"),
+            get_open_id_token: table.take("get_open_id_token_per_second"),
+            assume_role: table.take("assume_role_per_second"),
+            refresh_token: table.take("refresh_token_per_second"),
+        }
     }
 }
 

@@ -67,7 +67,7 @@ const GROWTH_SECONDS: f64 = 30.0;
 /// Calls that may be sent again at once, at most, and what part of one a success gives back: as long as fewer than
 /// about four calls in ten break, the store does not run out; when all do, it is soon empty.
 const RETRIES: f64 = 20.0;
-const RETRY_REFILL: f64 = 0.5;
+const RETRY_REFILL: f64 = 0.75;
 
 impl Gate {
     pub(super) fn new(limit: u32) -> Self {
