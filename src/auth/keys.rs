@@ -20,6 +20,7 @@ use crate::auth::fetch::FetchKeys;
 use crate::auth::jwks::{self, Key};
 use crate::clock::{Clock, epoch_seconds};
 use crate::metrics::{Metrics, Operation, Result as Outcome};
+use crate::supervise::{LongLived, supervise};
 
 /// How often keys are fetched anew when nothing asks for it.
 const REFETCH: Duration = Duration::from_secs(15 * 60);
@@ -149,27 +150,9 @@ impl Keys {
 }
 
 impl Keeper {
-    /// Fetches at once, then on the timer and on demand, until every reader is gone.
-    pub async fn run(mut self) {
-        let mut due = self.fetch().await;
-        loop {
-            tokio::select! {
-                wanted = self.wanted.recv() => match wanted {
-                    Some(Wanted { kid, done }) => {
-                        // The fetch that was under way when it was asked for may have brought it.
-                        let here = self.current.load().by_kid.contains_key(&kid);
-                        if !here && self.may_fetch_for_unknown_kid() {
-                            self.fetched_for_unknown_kid = Some(Instant::now());
-                            due = self.fetch().await;
-                        }
-                        // A waiter that hung up needs no answer.
-                        done.send(()).ok();
-                    }
-                    None => return,
-                },
-                () = tokio::time::sleep_until(due) => due = self.fetch().await,
-            }
-        }
+    /// Fetches at once, then on the timer and on demand, until every reader is gone. Goes on after a panic.
+    pub async fn run(self) {
+        supervise(self).await;
     }
 
     fn may_fetch_for_unknown_kid(&self) -> bool {
@@ -206,6 +189,36 @@ impl Keeper {
             }
         };
         Instant::now() + pause.mul_f64(rand::rng().random_range(0.9..=1.1))
+    }
+}
+
+impl LongLived for Keeper {
+    const NAME: &'static str = "keeper of a key set";
+
+    async fn work(&mut self) {
+        let mut due = self.fetch().await;
+        loop {
+            tokio::select! {
+                wanted = self.wanted.recv() => match wanted {
+                    Some(Wanted { kid, done }) => {
+                        // The fetch that was under way when it was asked for may have brought it.
+                        let here = self.current.load().by_kid.contains_key(&kid);
+                        if !here && self.may_fetch_for_unknown_kid() {
+                            self.fetched_for_unknown_kid = Some(Instant::now());
+                            due = self.fetch().await;
+                        }
+                        // A waiter that hung up needs no answer.
+                        done.send(()).ok();
+                    }
+                    None => return,
+                },
+                () = tokio::time::sleep_until(due) => due = self.fetch().await,
+            }
+        }
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 }
 

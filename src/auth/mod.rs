@@ -27,6 +27,7 @@ use crate::error::{Error, Kind};
 use crate::metrics::{Metrics, Verification};
 use crate::model::Caller;
 use crate::secret::CupToken;
+use crate::supervise::{LongLived, supervise};
 
 pub use fetch::{FetchKeys, Fetching, HttpsFetcher};
 pub use fingerprint::fingerprint;
@@ -81,6 +82,7 @@ pub struct Verifier {
 pub struct Sweeper {
     verdicts: Arc<Verdicts>,
     clock: Clock,
+    metrics: Arc<Metrics>,
 }
 
 /// How often it looks.
@@ -118,7 +120,7 @@ impl Verifier {
             pools.extend(issuers.into_iter().map(|issuer| (issuer, Arc::clone(&pool))));
         }
         let verdicts = Arc::new(Verdicts::new(config.verdicts));
-        let sweeper = Sweeper { verdicts: Arc::clone(&verdicts), clock: clock.clone() };
+        let sweeper = Sweeper { verdicts: Arc::clone(&verdicts), clock: clock.clone(), metrics: Arc::clone(&metrics) };
         let Config { token_bytes, access_tokens, .. } = config;
         (Self { clock, metrics, token_bytes, access_tokens, pools, verdicts }, keepers, sweeper)
     }
@@ -229,12 +231,24 @@ pub fn read_unverified(text: &str, config: &Config, now: Moment) -> Result<Calle
 }
 
 impl Sweeper {
-    /// Sweeps for as long as it runs.
+    /// Sweeps for as long as it runs, and goes on after a panic.
     pub async fn run(self) {
+        supervise(self).await;
+    }
+}
+
+impl LongLived for Sweeper {
+    const NAME: &'static str = "sweeper of verdicts";
+
+    async fn work(&mut self) {
         loop {
             tokio::time::sleep(SWEEP_PERIOD).await;
             self.verdicts.sweep(self.clock.now());
         }
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 }
 

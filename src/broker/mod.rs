@@ -30,6 +30,7 @@ use crate::metrics::{Lookup, Metrics};
 use crate::model::{Ask, Caller, Credentials};
 use crate::roles::Reason;
 use crate::secret::CupToken;
+use crate::supervise::{LongLived, supervise};
 use crate::upstream::{Exchange, Flow};
 
 pub use explain::{Explanation, explain};
@@ -208,12 +209,9 @@ impl Broker {
         purged.await.map_err(|_| overloaded())
     }
 
-    /// Ends the sessions that are over, now and then, for as long as it runs.
+    /// Ends the sessions that are over, now and then, for as long as it runs, and goes on after a panic.
     pub async fn sweep_sessions(&self) {
-        loop {
-            tokio::time::sleep(SWEEP_PERIOD).await;
-            self.sessions.sweep(self.clock.now());
-        }
+        supervise(SessionSweeper(self)).await;
     }
 
     /// The flow of a profile, if there is one of this name.
@@ -313,6 +311,24 @@ impl Broker {
         }
         let (present_token_by, caller) = (caller.map(|caller| caller.expires), caller.cloned());
         Grant { credentials, present_token_by, near_expiry, caller, decision }
+    }
+}
+
+/// Looks for sessions that are over.
+struct SessionSweeper<'a>(&'a Broker);
+
+impl LongLived for SessionSweeper<'_> {
+    const NAME: &'static str = "sweeper of sessions";
+
+    async fn work(&mut self) {
+        loop {
+            tokio::time::sleep(SWEEP_PERIOD).await;
+            self.0.sessions.sweep(self.0.clock.now());
+        }
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.0.metrics
     }
 }
 

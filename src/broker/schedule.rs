@@ -129,7 +129,7 @@ pub(super) fn points(policy: &Policy, received: Moment, expires: &Expiry, spread
         if crowd.first { (FIRST_SPREAD, FIRST_SPREAD) } else { (2.0 * jitter * at, jitter * policy.latest_at) };
     // To one side only: latest_at is a limit, and at the other end of the band there is most left to bridge an outage.
     let towards_the_beginning = (1.0 - spread) / 2.0;
-    let spread_from = |last: f64, band: f64| (last - band * towards_the_beginning).max(last / 2.0);
+    let spread_from = |last: f64, band: f64| last - band.min(last * 0.6) * towards_the_beginning;
     let early = spread_from((at * (1.0 + jitter)).min(policy.latest_at), early_band);
     let late = spread_from(policy.latest_at, late_band).max(early);
     let latest = policy.before_remaining(lifetime);
@@ -319,7 +319,7 @@ mod tests {
         let table = [
             (false, 0.0, [(1_080, 1_320), (1_944, 2_160)]),
             // a fifth of the lifetime, and nothing later than without
-            (true, 0.0, [(660, 1_320), (1_440, 2_160)]),
+            (true, 0.0, [(600, 1_320), (1_440, 2_160)]),
             // a third is room enough
             (false, 0.29, [(1_080, 1_320), (1_944, 2_160)]),
             (false, 0.45, [(1_620, 1_980), (1_944, 2_160)]),

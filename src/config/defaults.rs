@@ -35,6 +35,7 @@ pub(super) const DEFAULT_MIN_REMAINING_SECONDS: u64 = 1200;
 
 pub(super) const DEFAULT_COLD_HOLD_MS: u64 = 900;
 pub(super) const DEFAULT_EXCHANGE_TIMEOUT_MS: u64 = 5000;
+/// As many as this, if the budget carries them.
 pub(super) const DEFAULT_ENTRIES: usize = 100_000;
 pub(super) const DEFAULT_ENTRIES_PER_SUBJECT: usize = 32;
 pub(super) const DEFAULT_CONNECTIONS: usize = 10_000;
@@ -63,6 +64,8 @@ pub(super) const CONNECTIONS: RangeInclusive<usize> = 1..=1_000_000;
 pub(super) const TOKEN_BYTES: RangeInclusive<usize> = 256..=524_288;
 /// From the smallest buffer that the HTTP/1 parser takes.
 pub(super) const HEADER_BYTES: RangeInclusive<usize> = 8192..=1_048_576;
+/// The highest quota that AWS has by default for any of the calls is 600.
+pub(super) const RATE: RangeInclusive<u32> = 1..=10_000;
 pub(super) const CONCURRENCY: RangeInclusive<usize> = 1..=1024;
 pub(super) const SESSIONS: RangeInclusive<usize> = 1..=1_000_000;
 pub(super) const SESSIONS_PER_SUBJECT: RangeInclusive<usize> = 1..=10_000;

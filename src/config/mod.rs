@@ -3,6 +3,7 @@
 //! A file is read in two steps: as it was typed ([`raw`]) and as it is used ([`resolve`]). Neither stops at a fault,
 //! so that one run tells all of them ([`Faults`]). [`Config::show`] is the text of `cupbearer check`.
 
+mod budget;
 mod defaults;
 mod document;
 mod faults;

@@ -78,6 +78,12 @@ impl Profiles {
         self.resolved.values().any(|profile| profile.accept_access_tokens)
     }
 
+    /// The shortest life that credentials of these flows have, if there is a profile of one.
+    pub(super) fn shortest_lifetime(&self, flows: &[Flow]) -> Option<Duration> {
+        let targets = self.resolved.values().map(|profile| &profile.target);
+        targets.filter(|target| flows.contains(&target.flow)).map(|target| target.duration).min()
+    }
+
     fn each_once(&self, region: impl Fn(&Target) -> Option<&str>) -> Vec<String> {
         let regions: BTreeSet<_> = self.resolved.values().filter_map(|profile| region(&profile.target)).collect();
         regions.into_iter().map(str::to_owned).collect()

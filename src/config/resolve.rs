@@ -16,7 +16,7 @@ use crate::config::defaults::*;
 use crate::config::faults::Found;
 use crate::config::field::Field;
 use crate::config::profiles::Ground;
-use crate::config::{Config, ReadFile, Typed, forms, logins, pools, profiles, raw};
+use crate::config::{Config, ReadFile, Typed, budget, forms, logins, pools, profiles, raw};
 use crate::{audit, auth, broker, server, upstream};
 
 /// `[aws]`
@@ -31,18 +31,23 @@ struct Aws {
 struct Bounds {
     cold_hold: Duration,
     token_bytes: usize,
+    /// How many entries: it depends on more than itself.
+    entries: Field<usize>,
     server: server::Limits,
     broker: broker::Limits,
 }
 
 /// The configuration that `typed` amounts to; `read` reads the files that it names.
 pub(super) fn resolve(typed: raw::Document, read: ReadFile<'_>, found: &Found) -> Config {
-    let bounds = bounds(typed.limits, typed.upstream, found);
+    let mut bounds = bounds(typed.limits, typed.upstream.concurrency, found);
+    let rates = budget::Typed::judge(typed.upstream.rates, found);
     let (user_pools, claims) = pools::resolve(typed.user_pools, read, found);
     let all: Vec<_> = user_pools.iter().map(|pool| Arc::clone(&pool.id)).collect();
     let aws = aws(typed.aws, found);
     let ground = Ground { pools: &claims, all: &all, region: &aws.region };
     let profiles = profiles::resolve(typed.profiles, &ground, found);
+    let (policy, is_sound) = policy(typed.refresh, found);
+    bounds.broker.entries = rates.entries(&bounds.entries, &profiles, Some(&policy).filter(|_| is_sound), found);
     let (token_file, admin_token) = admin_token(typed.admin, read, found).unzip();
     let other_files: Vec<_> = claims.secrets.files.values().chain(&token_file).cloned().collect();
     let ground = logins::Ground { user_pools: &user_pools, profiles: &profiles, read, other_files: &other_files };
@@ -55,7 +60,7 @@ pub(super) fn resolve(typed: raw::Document, read: ReadFile<'_>, found: &Found) -
             cognito_identity_endpoint_url: aws.cognito_identity,
             sts_endpoint_url: aws.sts,
             call_timeout: bounds.broker.exchange_timeout,
-            rates: DEFAULT_RATES,
+            rates: rates.rates(),
         },
         user_pools: upstream::UserPoolsConfig {
             regions: pools::regions(&user_pools),
@@ -73,7 +78,7 @@ pub(super) fn resolve(typed: raw::Document, read: ReadFile<'_>, found: &Found) -
         audit: audit_log(typed.audit, found),
         broker: broker::Config {
             profiles: profiles.resolved,
-            policy: policy(typed.refresh, found),
+            policy,
             limits: bounds.broker,
             sessions: sessions(typed.sessions, found),
             configured_sessions: configured.sessions,
@@ -87,7 +92,7 @@ pub(super) fn resolve(typed: raw::Document, read: ReadFile<'_>, found: &Found) -
     }
 }
 
-fn bounds(typed: raw::Limits, upstream: raw::Upstream, found: &Found) -> Bounds {
+fn bounds(typed: raw::Limits, concurrency: Field<i64>, found: &Found) -> Bounds {
     let token_bytes = typed.token_bytes.ranged(&TOKEN_BYTES, found);
     let header_bytes = typed.header_bytes.ranged(&HEADER_BYTES, found);
     let sizes = token_bytes.sound(DEFAULT_TOKEN_BYTES).zip(header_bytes.sound(DEFAULT_HEADER_BYTES));
@@ -100,17 +105,18 @@ fn bounds(typed: raw::Limits, upstream: raw::Upstream, found: &Found) -> Bounds 
     Bounds {
         cold_hold: milliseconds(typed.cold_hold_ms, &COLD_HOLD_MS, DEFAULT_COLD_HOLD_MS),
         token_bytes: token_bytes.or(DEFAULT_TOKEN_BYTES),
+        entries: typed.entries.ranged(&ENTRIES, found),
         server: server::Limits {
             connections: typed.connections.ranged(&CONNECTIONS, found).or(DEFAULT_CONNECTIONS),
             header_bytes: header_bytes.or(DEFAULT_HEADER_BYTES),
         },
         broker: broker::Limits {
-            entries: typed.entries.ranged(&ENTRIES, found).or(DEFAULT_ENTRIES),
+            entries: DEFAULT_ENTRIES,
             entries_per_subject: typed
                 .entries_per_subject
                 .ranged(&ENTRIES_PER_SUBJECT, found)
                 .or(DEFAULT_ENTRIES_PER_SUBJECT),
-            concurrency: upstream.concurrency.ranged(&CONCURRENCY, found).or(DEFAULT_CONCURRENCY),
+            concurrency: concurrency.ranged(&CONCURRENCY, found).or(DEFAULT_CONCURRENCY),
             exchange_timeout: milliseconds(
                 typed.exchange_timeout_ms,
                 &EXCHANGE_TIMEOUT_MS,
@@ -202,7 +208,8 @@ fn admin_token(typed: raw::Admin, read: ReadFile<'_>, found: &Found) -> Option<(
     file.given()
 }
 
-fn policy(typed: raw::Refresh, found: &Found) -> broker::Policy {
+/// The schedule, and whether all that it is made of is sound.
+fn policy(typed: raw::Refresh, found: &Found) -> (broker::Policy, bool) {
     let most = LATEST_AT_MOST;
     let at = typed.at.judged(found, |at| {
         let sound = at > 0.0 && at < most;
@@ -224,10 +231,12 @@ fn policy(typed: raw::Refresh, found: &Found) -> broker::Policy {
         found.tell(&blamed.place, "out of range: at * (1 + jitter) must be less than latest_at");
     }
     let min_remaining = typed.min_remaining_seconds.ranged(&MIN_REMAINING_SECONDS, found);
-    broker::Policy {
+    let is_sound = latest_at.sound(DEFAULT_LATEST_AT).is_some() && min_remaining.sound(0).is_some();
+    let policy = broker::Policy {
         at: at.or(DEFAULT_AT),
         jitter: jitter.or(DEFAULT_JITTER),
         latest_at: latest_at.or(DEFAULT_LATEST_AT),
         min_remaining: Duration::from_secs(min_remaining.or(DEFAULT_MIN_REMAINING_SECONDS)),
-    }
+    };
+    (policy, is_sound)
 }

@@ -39,6 +39,7 @@ impl Config {
         }
         self.show_refresh(&mut page);
         self.show_limits(&mut page);
+        self.show_upstream(&mut page);
         self.show_sessions(&mut page);
         self.show_audit(&mut page);
         self.show_admin(&mut page);
@@ -95,8 +96,17 @@ impl Config {
         page.pair("connections", server.connections);
         page.pair("token_bytes", self.auth.token_bytes);
         page.pair("header_bytes", server.header_bytes);
+    }
+
+    fn show_upstream(&self, page: &mut Page) {
+        let rates = &self.upstream.rates;
         page.header("[upstream]");
-        page.pair("concurrency", broker.concurrency);
+        page.pair("get_id_per_second", rates.get_id);
+        page.pair("get_credentials_for_identity_per_second", rates.get_credentials_for_identity);
+        page.pair("get_open_id_token_per_second", rates.get_open_id_token);
+        page.pair("assume_role_per_second", rates.assume_role);
+        page.pair("refresh_token_per_second", rates.refresh_token);
+        page.pair("concurrency", self.broker.limits.concurrency);
     }
 
     fn show_sessions(&self, page: &mut Page) {

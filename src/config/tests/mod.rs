@@ -151,7 +151,7 @@ fn what_is_not_said_has_the_documented_defaults() {
     assert_eq!(config.upstream.cognito_identity_endpoint_url, None);
     assert_eq!(config.upstream.call_timeout, Duration::from_secs(5));
     let (limits, policy) = (&config.broker.limits, &config.broker.policy);
-    assert_eq!((limits.entries, limits.entries_per_subject, limits.concurrency), (100_000, 32, 64));
+    assert_eq!((limits.entries, limits.entries_per_subject, limits.concurrency), (43_200, 32, 64));
     assert_eq!(limits.exchange_timeout, Duration::from_secs(5));
     assert_eq!((policy.at, policy.jitter, policy.latest_at), (0.333, 0.1, 0.6));
     assert_eq!(policy.min_remaining, Duration::from_secs(1200));

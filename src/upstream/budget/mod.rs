@@ -9,6 +9,8 @@
 //! nearly twice their rate within one, which AWS throttles. Hence the list of send times in [`gate`].
 
 mod gate;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

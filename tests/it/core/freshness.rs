@@ -26,7 +26,8 @@ async fn no_reader_waits_through_an_outage_in_a_day() {
     }
     assert!(least >= Duration::from_secs(1_200), "a reply had only {least:?} left");
     let calls = world.script.calls();
-    assert!((64..=90).contains(&calls), "{calls} exchanges in a day");
+    // Every 18 to 22 minutes, and up to 18 tries in the outage.
+    assert!((64..=100).contains(&calls), "{calls} exchanges in a day");
 }
 
 #[tokio::test(start_paused = true)]

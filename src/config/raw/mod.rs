@@ -2,8 +2,12 @@
 //!
 //! The keys of the file are named here and nowhere else: those that work, and those that are known but do not yet.
 
+mod bounds;
+
 use crate::config::document::Table;
 use crate::config::field::{Field, List, Names};
+
+pub(super) use bounds::{Limits, Rates, Refresh, Upstream};
 
 /// The file.
 pub(super) struct Document {
@@ -101,30 +105,6 @@ pub(super) struct Rule {
     pub(super) match_type: Field<String>,
     pub(super) value: Field<String>,
     pub(super) role_arn: Field<String>,
-}
-
-/// `[refresh]`
-pub(super) struct Refresh {
-    pub(super) at: Field<f64>,
-    pub(super) jitter: Field<f64>,
-    pub(super) latest_at: Field<f64>,
-    pub(super) min_remaining_seconds: Field<i64>,
-}
-
-/// `[limits]`
-pub(super) struct Limits {
-    pub(super) cold_hold_ms: Field<i64>,
-    pub(super) exchange_timeout_ms: Field<i64>,
-    pub(super) entries: Field<i64>,
-    pub(super) entries_per_subject: Field<i64>,
-    pub(super) connections: Field<i64>,
-    pub(super) token_bytes: Field<i64>,
-    pub(super) header_bytes: Field<i64>,
-}
-
-/// `[upstream]`
-pub(super) struct Upstream {
-    pub(super) concurrency: Field<i64>,
 }
 
 /// `[sessions]`
@@ -295,49 +275,6 @@ impl Rule {
         };
         table.finish(&[]);
         rule
-    }
-}
-
-impl Refresh {
-    fn read(mut table: Table<'_>) -> Self {
-        let refresh = Self {
-            at: table.take("at"),
-            jitter: table.take("jitter"),
-            latest_at: table.take("latest_at"),
-            min_remaining_seconds: table.take("min_remaining_seconds"),
-        };
-        table.finish(&[]);
-        refresh
-    }
-}
-
-impl Limits {
-    fn read(mut table: Table<'_>) -> Self {
-        let limits = Self {
-            cold_hold_ms: table.take("cold_hold_ms"),
-            exchange_timeout_ms: table.take("exchange_timeout_ms"),
-            entries: table.take("entries"),
-            entries_per_subject: table.take("entries_per_subject"),
-            connections: table.take("connections"),
-            token_bytes: table.take("token_bytes"),
-            header_bytes: table.take("header_bytes"),
-        };
-        table.finish(&[]);
-        limits
-    }
-}
-
-impl Upstream {
-    fn read(mut table: Table<'_>) -> Self {
-        let upstream = Self { concurrency: table.take("concurrency") };
-        table.finish(&[
-            "get_id_per_second",
-            "get_credentials_for_identity_per_second",
-            "get_open_id_token_per_second",
-            "assume_role_per_second",
-            "refresh_token_per_second",
-        ]);
-        upstream
     }
 }
 
