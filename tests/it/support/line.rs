@@ -50,6 +50,11 @@ impl Line {
         tokio::time::timeout(PATIENCE, reading).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
+    /// Whether some of an answer has come, and not yet all.
+    pub fn is_amid_an_answer(&self) -> bool {
+        !self.read.is_empty()
+    }
+
     fn take_reply(&mut self) -> Option<Reply> {
         let end = self.read.windows(4).position(|bytes| bytes == b"\r\n\r\n")? + 4;
         let head = parse(&String::from_utf8_lossy(&self.read[..end]));

@@ -18,6 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -47,6 +48,8 @@ struct Shared {
     client: Client<HttpConnector, Full<Bytes>>,
     calls: Mutex<Calls>,
     faults: Mutex<BTreeMap<String, Row>>,
+    /// Goes up when every connection is to end.
+    hang_ups: watch::Sender<u64>,
 }
 
 /// What came in.
@@ -91,6 +94,7 @@ impl Proxy {
             client: Client::builder(TokioExecutor::new()).build_http(),
             calls: Mutex::default(),
             faults: Mutex::default(),
+            hang_ups: watch::Sender::default(),
         });
         let mut task = JoinSet::new();
         task.spawn(accept(listener, Arc::clone(&shared)));
@@ -142,6 +146,11 @@ impl Proxy {
     /// From now on somebody else answers.
     pub fn turn_to(&self, backend: Backend) {
         *self.shared.backend.lock().unwrap() = backend;
+    }
+
+    /// Ends all connections that there are.
+    pub fn hang_up(&self) {
+        self.shared.hang_ups.send_modify(|times| *times += 1);
     }
 
     /// From now on new connections see another certificate.
@@ -211,8 +220,12 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, plan: SharedPlan, sh
         let (shared, plan) = (Arc::clone(&shared), Arc::clone(&plan));
         async move { answer(&shared, &plan, request).await.map_err(|()| std::io::Error::other("closed as told")) }
     });
-    // The far end may hang up, or be hung up on.
-    http1::Builder::new().serve_connection(TokioIo::new(stream), service).await.ok();
+    let mut hang_up = shared.hang_ups.subscribe();
+    tokio::select! {
+        // The far end may hang up, or be hung up on.
+        _ended = http1::Builder::new().serve_connection(TokioIo::new(stream), service) => {}
+        _told = hang_up.changed() => {}
+    }
 }
 
 async fn answer(shared: &Shared, plan: &SharedPlan, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, ()> {
