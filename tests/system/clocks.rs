@@ -15,7 +15,7 @@ use crate::support::daemon::command;
 use crate::support::fault::{Fault, now_seconds};
 use crate::support::http::Reply;
 use crate::support::scene::{Scene, embedded, token_with};
-use crate::support::settings::Settings;
+use crate::support::settings::{PLENTY, Settings};
 
 const EXCHANGE: &str = "GetCredentialsForIdentity";
 const HOUR: i64 = 3_600;
@@ -40,7 +40,7 @@ impl Clocked {
         let mut all = vec![("LD_PRELOAD", library.to_str().unwrap())];
         all.extend(variables.iter().map(|(name, value)| (*name, if *value == "%" { file } else { *value })));
         let proxy = embedded().await;
-        let text = Settings::new(&proxy.url).text();
+        let text = Settings::new(&proxy.url).text() + PLENTY;
         let scene = Scene::started_by(proxy, &text, |arguments| command(arguments, &all)).await;
         scene.daemon.ready().await;
         Self { scene, offset, _dir: dir }

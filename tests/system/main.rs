@@ -17,6 +17,9 @@ use std::process::{Command, Output, Stdio};
 use support::http;
 use support::scene::{Scene, token};
 
+/// Held by tests that take the whole machine for a minute or more: one at a time.
+static MACHINE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// The output of a tool; without the tool, the line that installs it.
 fn tool(command: &mut Command, install: &str) -> Output {
     command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; to install it: {install}"))

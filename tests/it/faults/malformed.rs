@@ -9,12 +9,13 @@ use cupbearer::clock::Clock;
 use cupbearer::dev;
 use cupbearer::metrics::Metrics;
 use cupbearer::secret::CupToken;
-use cupbearer::upstream::{Aws, Class, Config, Exchange, Flow, Order, Target};
+use cupbearer::upstream::{Aws, Budget, Class, Config, Exchange, Flow, Order, Rates, Target};
 use serde_json::{Value, json};
 
 use super::EXCHANGE;
 use crate::support::fault::{Fault, Rate, mixed, now_seconds};
 use crate::support::scene::{EMULATOR, Scene, embedded, stranger, token};
+use crate::support::settings::PLENTY;
 
 /// Twelve hours and room for unequal clocks: no credentials live longer.
 const LONGEST_SECONDS: i64 = 13 * 3600;
@@ -66,7 +67,8 @@ fn table() -> Vec<Fault> {
 /// table: each goes on with what it holds, and a newcomer is told to come again.
 #[tokio::test]
 async fn no_wrong_answer_is_kept_and_what_is_held_stays() {
-    let scene = Scene::with("---[refresh]\nat = 0.01\njitter = 0.0\nmin_remaining_seconds = 0\n", "deny").await;
+    let more = format!("---[refresh]\nat = 0.01\njitter = 0.0\nmin_remaining_seconds = 0\n{PLENTY}");
+    let scene = Scene::with(&more, "deny").await;
     scene.proxy.bend(EXCHANGE, Fault::Expires(100));
     let users: Vec<_> = (0..30).map(|number| stranger(&format!("holder-{number}"))).collect();
     let mut held = Vec::new();
@@ -154,6 +156,14 @@ async fn ten_thousand_spoilt_answers_leave_nothing_behind() {
     const SEED: u64 = 0x00c0_ffee;
     let proxy = embedded().await;
     let metrics = Arc::new(Metrics::new("test").unwrap());
+    let often = 10_000;
+    let rates = Rates {
+        get_id: often,
+        get_credentials_for_identity: often,
+        get_open_id_token: often,
+        assume_role: often,
+        refresh_token: often,
+    };
     let config = Config {
         pool_regions: vec![dev::REGION.to_owned()],
         sts_regions: Vec::new(),
@@ -161,8 +171,10 @@ async fn ten_thousand_spoilt_answers_leave_nothing_behind() {
         cognito_identity_endpoint_url: Some(proxy.url.parse().unwrap()),
         sts_endpoint_url: None,
         call_timeout: Duration::from_secs(5),
+        rates,
     };
-    let aws = Aws::new(&config, None, Clock::system(), metrics).await;
+    let clock = Clock::system();
+    let aws = Aws::new(&config, None, Arc::new(Budget::new(rates, clock.clone())), clock, metrics).await;
     let order = order();
     let whole = aws.exchange(&order).await.unwrap();
     let identity = whole.identity_id.unwrap().0.to_string();

@@ -10,11 +10,13 @@ use super::{EXCHANGE, hits};
 use crate::support::fault::{Fault, Rate};
 use crate::support::figures::Times;
 use crate::support::scene::{Scene, stranger, token};
+use crate::support::settings::PLENTY;
 use crate::support::trap::Trap;
 
 #[tokio::test]
 async fn a_hanging_aws_delays_no_hit_and_a_cold_caller_comes_back_to_an_answer() {
-    let scene = Scene::with("---[limits]\nexchange_timeout_ms = 3000\n", "authenticated_role").await;
+    let more = format!("---[limits]\nexchange_timeout_ms = 3000\n{PLENTY}");
+    let scene = Scene::with(&more, "authenticated_role").await;
     let alice = token("alice");
     let healthy = hits(&scene, &alice, 2_000).await;
     scene.proxy.bend("*", Fault::Hangs);
@@ -77,7 +79,7 @@ async fn what_a_slow_or_trickling_aws_says_is_there_for_the_retry() {
 /// Of a hundred calls thirty are cut in one of five ways. A caller tries three times, as SDKs do.
 #[tokio::test]
 async fn a_lossy_network_costs_no_hit_and_hardly_a_cold_answer() {
-    let scene = Scene::with("---[refresh]\nat = 0.02\n", "authenticated_role").await;
+    let scene = Scene::with(&format!("---[refresh]\nat = 0.02\n{PLENTY}"), "authenticated_role").await;
     scene.proxy.bend(EXCHANGE, Fault::Expires(60));
     let alice = token("alice");
     assert_eq!(scene.ask("/v1/credentials", &alice).await.status, 200);
@@ -109,7 +111,8 @@ async fn a_lossy_network_costs_no_hit_and_hardly_a_cold_answer() {
     println!("F4 {bent} of {calls} calls cut; cached: {cached}");
     println!("F4 of 300 cold callers OK at the first try {}, within three {}; first tries: {times}", at(1), at(3));
     assert!(bent * 100 >= calls * 20, "the network was lossy: {bent} of {calls}");
-    assert!(at(3) >= 200, "within three tries: {}", at(3));
+    assert!(at(1) >= 240, "at the first try: {}", at(1));
+    assert!(at(3) >= 297, "within three tries: {}", at(3));
 }
 
 /// Where AWS sends us is not where we go: not over plain http, and not to a metadata service.
