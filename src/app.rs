@@ -17,6 +17,7 @@ use crate::auth::{FetchKeys, HttpsFetcher, Keeper, Sweeper, Verifier};
 use crate::broker::{Broker, Refresher, Renewer};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::log;
 use crate::metrics::Metrics;
 use crate::server::{BindError, Doors, Phase};
 use crate::supervise::supervise;
@@ -82,6 +83,7 @@ pub enum StartError {
 pub async fn bind(config: Config, own: Option<SharedCredentialsProvider>) -> Result<Bound, StartError> {
     let clock = Clock::system();
     let metrics = Arc::new(Metrics::new(VERSION)?);
+    metrics.count_lost_lines(log::lost);
     let drain = config.server.drain;
     let longest = longest_chained(&config);
     let (audit, writer) = match &config.audit {

@@ -1,10 +1,15 @@
 //! Where the log goes and how much of it. Knows no message.
+//!
+//! Lines are written by a thread of their own: a pipe that nobody reads holds no request up, and costs lines, which are
+//! counted.
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
 use clap::ValueEnum;
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{EnvFilter, FilterExt, filter_fn};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
@@ -18,14 +23,27 @@ pub(crate) enum Format {
     Text,
 }
 
+/// How many lines may wait to be written.
+const QUEUE: usize = 8_192;
+
+/// Counts the lines that were lost. The log is one for the process, as tracing's subscriber is.
+static LOST: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// How many lines were lost so far.
+pub(crate) fn lost() -> u64 {
+    LOST.get().map_or(0, |counter| counter.dropped_lines() as u64)
+}
+
 /// Starts logging to stderr: JSON unless that is a terminal, and `info` unless `filter` says otherwise.
 ///
 /// Whatever the filter says, dependencies log at INFO at most: at TRACE the AWS SDK prints whole requests, with the
 /// tokens in them.
 ///
+/// What is returned writes the last lines when it is dropped.
+///
 /// # Errors
 /// When `filter` is not a filter.
-pub(crate) fn start(format: Option<Format>, filter: Option<&str>) -> Result<(), String> {
+pub(crate) fn start(format: Option<Format>, filter: Option<&str>) -> Result<WorkerGuard, String> {
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
         .parse(filter.unwrap_or_default())
@@ -33,13 +51,16 @@ pub(crate) fn start(format: Option<Format>, filter: Option<&str>) -> Result<(), 
     let filter = filter.and(filter_fn(may_be_logged));
     let terminal = std::io::stderr().is_terminal();
     let format = format.unwrap_or(if terminal { Format::Text } else { Format::Json });
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let (writer, guard) =
+        NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUE).finish(std::io::stderr());
+    LOST.get_or_init(|| writer.error_counter());
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let registry = tracing_subscriber::registry();
     let started = match format {
         Format::Json => registry.with(lines.json().flatten_event(true).with_filter(filter)).try_init(),
         Format::Text => registry.with(lines.with_ansi(terminal).with_target(false).with_filter(filter)).try_init(),
     };
-    started.map_err(|error| error.to_string())
+    started.map(|()| guard).map_err(|error| error.to_string())
 }
 
 fn may_be_logged(metadata: &Metadata<'_>) -> bool {

@@ -1,6 +1,7 @@
 //! Every metric: its name, its help and its labels. Handles are passed in, never global; labels are enums, so that no
 //! user, token, role or path can become a series.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::process_collector::ProcessCollector;
@@ -93,6 +94,9 @@ pub struct Metrics {
     pub jwks_last_success: IntGauge,
     /// Lines of the audit log that were lost.
     pub audit_dropped: IntCounter,
+    log_dropped: IntCounter,
+    /// Tells how many lines of the log were lost so far.
+    lost_lines: Mutex<fn() -> u64>,
     /// Panics caught in tasks.
     pub panics: IntCounter,
     /// Replies of AWS for another identity than the one asked for.
@@ -165,6 +169,9 @@ impl Metrics {
                 "When the key set that waits longest was last fetched.",
             )?,
             audit_dropped: make.counter("audit_dropped_total", "Lines of the audit log that were lost.")?,
+            log_dropped: make
+                .counter("log_dropped_total", "Lines of the log that were lost, since nobody took them.")?,
+            lost_lines: Mutex::new(|| 0),
             panics: make.counter("panics_total", "Panics caught in tasks.")?,
             identity_mismatch: make
                 .counter("identity_mismatch_total", "Replies for another identity than was asked for; never stored.")?,
@@ -211,11 +218,21 @@ impl Metrics {
         self.jwks_fetches.with_label_values(&[result.as_str()]).inc();
     }
 
+    /// From now on `lost` tells how many lines of the log were lost.
+    pub fn count_lost_lines(&self, lost: fn() -> u64) {
+        *self.lost_lines.lock().unwrap_or_else(PoisonError::into_inner) = lost;
+    }
+
     /// Everything in Prometheus's text format 0.0.4.
     ///
     /// # Errors
     /// When a metric cannot be encoded.
     pub fn render(&self) -> prometheus::Result<String> {
+        {
+            // Under the lock, so that two who ask at once do not count twice.
+            let lost = self.lost_lines.lock().unwrap_or_else(PoisonError::into_inner);
+            self.log_dropped.inc_by(lost().saturating_sub(self.log_dropped.get()));
+        }
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(String::from_utf8_lossy(&text).into_owned())

@@ -69,12 +69,17 @@ impl Cli {
     #[must_use]
     pub fn run(self) -> ExitCode {
         let filter = self.log.log_level.or_else(config::log_filter);
-        let done = log::start(self.log.log_format, filter.as_deref()).map_err(Failure::Usage);
-        let done = done.and_then(|()| match self.command {
-            Command::Serve(args) => serve::run(args.config),
-            Command::Dev(args) => dev::run(args),
-            Command::Explain(args) => explain::run(args),
-            Command::Check(args) => check::run(args.config),
+        let log = log::start(self.log.log_format, filter.as_deref()).map_err(Failure::Usage);
+        let done = log.and_then(|log| {
+            let done = match self.command {
+                Command::Serve(args) => serve::run(args.config),
+                Command::Dev(args) => dev::run(args),
+                Command::Explain(args) => explain::run(args),
+                Command::Check(args) => check::run(args.config),
+            };
+            // What the log says comes before how it ended.
+            drop(log);
+            done
         });
         match done {
             Ok(()) => ExitCode::SUCCESS,

@@ -78,8 +78,11 @@ pub(super) const PRECEDENCE: RangeInclusive<u32> = 0..=2_147_483_647;
 /// Time for one trade of a refresh token. No key of the file: nobody waits for it as long, and cutting it loses the token.
 pub(super) const TRADE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How many verdicts on tokens are remembered. No key of the file: it trades nothing but memory.
-pub(super) const VERDICTS: NonZeroUsize = match NonZeroUsize::new(100_000) {
+/// How many entries there are for one remembered verdict on a token. A verdict weighs about as much as an entry without
+/// one (4 KiB); a token whose verdict was dropped is verified once more, which takes some ten microseconds.
+pub(super) const ENTRIES_PER_VERDICT: usize = 4;
+/// However few the entries.
+pub(super) const LEAST_VERDICTS: NonZeroUsize = match NonZeroUsize::new(1_024) {
     Some(number) => number,
     None => NonZeroUsize::MIN,
 };

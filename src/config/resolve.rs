@@ -4,6 +4,7 @@
 //! the outcome away if anything was.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,7 +73,7 @@ pub(super) fn resolve(typed: raw::Document, read: ReadFile<'_>, found: &Found) -
             user_pools,
             token_bytes: bounds.token_bytes,
             access_tokens: profiles.access_tokens(),
-            verdicts: VERDICTS,
+            verdicts: verdicts(bounds.broker.entries),
         },
         server: server::Config { admin_token, ..doors(typed.server, &bounds, found) },
         audit: audit_log(typed.audit, found),
@@ -90,6 +91,11 @@ pub(super) fn resolve(typed: raw::Document, read: ReadFile<'_>, found: &Found) -
             authorization_files: configured.authorization_files,
         },
     }
+}
+
+/// How many verdicts on tokens are remembered beside so many entries. No key of the file: it trades nothing but memory.
+fn verdicts(entries: usize) -> NonZeroUsize {
+    NonZeroUsize::new(entries / ENTRIES_PER_VERDICT).map_or(LEAST_VERDICTS, |some| some.max(LEAST_VERDICTS))
 }
 
 fn bounds(typed: raw::Limits, concurrency: Field<i64>, found: &Found) -> Bounds {

@@ -28,7 +28,7 @@ use crate::server::{Limits, MAX_HEADERS, Phase, stopping};
 pub(super) const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Time for a request's headers, and for a kept-alive connection to begin its next request.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Time for the requests that are under way when everything stops.
 const LAST_REQUESTS: Duration = Duration::from_secs(6);
@@ -39,8 +39,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Room for the request line beside the headers.
 const REQUEST_LINE_BYTES: usize = 8 * 1024;
 
-/// How many may be told at once that the house is full, and for how long; the others are just cut off.
-const REFUSALS: usize = 64;
+/// How many may be told at once at one door that the house is full, and for how long; the others are just cut off.
+/// Few, since each takes a descriptor that the limit does not count.
+const REFUSALS: usize = 16;
 const REFUSAL_TIME: Duration = Duration::from_millis(500);
 
 /// What one who comes in over the limit reads, whichever protocol it speaks.

@@ -114,9 +114,6 @@ async fn credentials(
         let cause = "a query is not read: put the role into the path, since some SDKs drop the query";
         return Err(Error::new(Kind::InvalidRequest, cause));
     }
-    if house.phase() == Phase::Stopping {
-        return Err(Error::new(Kind::Draining, "the broker is stopping"));
-    }
     let visit = Visit { holder: true, hold: house.config.cold_hold, hold_failures: true };
     match place {
         Place::Credentials(ask) => {

@@ -6,6 +6,7 @@
 
 mod accept;
 mod admin;
+mod descriptors;
 mod grpc;
 mod guard;
 mod http;
@@ -169,7 +170,7 @@ impl Doors {
             health: HealthReporter::new(),
             ready_once: AtomicBool::new(false),
         });
-        let shared = Arc::new(Semaphore::new(limits.connections));
+        let shared = Arc::new(Semaphore::new(descriptors::affordable(limits.connections)));
         let own = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
         let connections =
             |permits: &Arc<Semaphore>| Connections::new(Arc::clone(permits), Arc::clone(&house.metrics), phase.clone());

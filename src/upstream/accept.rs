@@ -35,6 +35,11 @@ pub(super) fn same_identity(operation: Operation, told: Option<&str>, asked: &Id
     Err(Failure::ours(Class::Invalid, operation, MISMATCH, message))
 }
 
+/// Whether a name or a credential can be sent on: all of them travel in headers, and the SDK takes any character.
+pub(super) fn is_plain(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// The credentials that `parts` make up, received at `now`.
 pub(super) fn credentials(
     operation: Operation,
@@ -44,7 +49,7 @@ pub(super) fn credentials(
     now: Moment,
 ) -> Result<Credentials, Failure> {
     let parts = parts.ok_or_else(|| Failure::invalid(operation, "the answer holds no credentials"))?;
-    let present = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let present = |text: Option<String>| text.filter(|text| is_plain(text));
     let (Some(access_key_id), Some(secret), Some(token)) =
         (present(parts.access_key_id), present(parts.secret), present(parts.session_token))
     else {

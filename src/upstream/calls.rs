@@ -37,7 +37,7 @@ impl Api for Calls {
                 .identity_pool_id(&*order.target.identity_pool_id)
                 .set_logins(order.logins());
             let answer = request.send().await.map_err(|error| self.failure(operation, &error, order.secret()))?;
-            let id = answer.identity_id().filter(|id| !id.is_empty()).map(|id| IdentityId(id.into()));
+            let id = answer.identity_id().filter(|id| accept::is_plain(id)).map(|id| IdentityId(id.into()));
             id.ok_or_else(|| Failure::invalid(operation, "the answer holds no IdentityId"))
         })
     }

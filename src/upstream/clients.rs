@@ -14,6 +14,7 @@ use aws_types::region::Region;
 use url::Url;
 
 use crate::upstream::UserPoolsConfig;
+use crate::upstream::bounded::Bounded;
 use crate::upstream::budget::Rates;
 
 /// Time to connect; an SDK caller is held for less than a second, so a stuck connection should be known soon.
@@ -105,7 +106,8 @@ fn timeouts(call: Duration) -> TimeoutConfig {
     TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT.min(call)).operation_timeout(call).build()
 }
 
-/// The HTTP client is named, so that no proxy variable of the environment can redirect it.
+/// The HTTP client is named, so that no proxy variable of the environment can redirect it, and bounded.
 fn http() -> SharedHttpClient {
-    aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https()
+    let client = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https();
+    SharedHttpClient::new(Bounded(client))
 }

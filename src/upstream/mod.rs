@@ -7,6 +7,7 @@
 
 mod accept;
 mod api;
+mod bounded;
 mod budget;
 mod calls;
 mod classify;

@@ -9,6 +9,7 @@ mod cognito_local;
 mod core;
 mod dev;
 mod doors;
+mod faults;
 mod floors;
 mod flows;
 mod grpc;

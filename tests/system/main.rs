@@ -7,18 +7,18 @@
 #[path = "../it/support/mod.rs"]
 mod support;
 
-use std::path::{Path, PathBuf};
+mod clocks;
+mod memory;
+mod names;
+mod soak;
+
 use std::process::{Command, Output, Stdio};
-use std::sync::Arc;
-use std::time::Duration;
 
-use serde_json::json;
-
-use support::daemon::Daemon;
 use support::http;
-use support::proxy::{Backend, Proxy};
-use support::scene::{EMULATOR, Scene, token, token_with};
-use support::settings::Settings;
+use support::scene::{Scene, token};
+
+/// Held by tests that take the whole machine for a minute or more: one at a time.
+static MACHINE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// The output of a tool; without the tool, the line that installs it.
 fn tool(command: &mut Command, install: &str) -> Output {
@@ -56,49 +56,4 @@ async fn promtool_finds_nothing_to_mend() {
         tool(command.args(["check", "metrics"]).stdin(read), "apt-get install prometheus (or its promtool alone)");
     let told = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success() && told.is_empty(), "{told}");
-}
-
-fn libfaketime() -> PathBuf {
-    let places = ["/usr/lib/x86_64-linux-gnu/faketime", "/usr/lib/aarch64-linux-gnu/faketime", "/usr/lib/faketime"];
-    let found = places.iter().map(|place| Path::new(place).join("libfaketime.so.1")).find(|path| path.exists());
-    found.expect("libfaketime is missing; to install it: apt-get install faketime")
-}
-
-/// The wall clock of the real program jumps three hours ahead, and back.
-#[tokio::test]
-async fn a_clock_that_jumps_ahead_gets_nobody_expired_credentials() {
-    let proxy = Proxy::start(Backend::Embedded(Arc::clone(&EMULATOR))).await;
-    let dir = tempfile::tempdir().unwrap();
-    let stamp = dir.path().join("faketime");
-    std::fs::write(&stamp, "+0").unwrap();
-    let (library, stamp_path) = (libfaketime(), stamp.to_str().unwrap().to_owned());
-    let variables = [
-        ("LD_PRELOAD", library.to_str().unwrap()),
-        ("FAKETIME_TIMESTAMP_FILE", stamp_path.as_str()),
-        ("FAKETIME_NO_CACHE", "1"),
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-    ];
-    let daemon = Daemon::serve_unready(dir.path(), &Settings::new(&proxy.url).text(), &variables).await;
-    daemon.ready().await;
-    let address = daemon.address("http").await;
-    let day = std::time::SystemTime::now() + Duration::from_secs(86_400);
-    let until = day.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    let token = token_with(|claims| claims["exp"] = until.into());
-    assert_eq!(http::credentials(address, "/v1/credentials", &token).await.status, 200);
-
-    std::fs::write(&stamp, "+10800").unwrap();
-    let reply = http::credentials(address, "/v1/credentials", &token).await;
-    // What the emulator gives is expired by that clock as well, and is not taken.
-    assert_eq!((reply.status, &reply.json()["code"]), (503, &json!("UpstreamUnavailable")));
-    std::fs::write(&stamp, "+0").unwrap();
-    let calls = proxy.calls("GetCredentialsForIdentity");
-    assert!(calls < 10, "no storm: {calls} calls");
-    let mut status = 0;
-    for _ in 0..100 {
-        status = http::credentials(address, "/v1/credentials", &token).await.status;
-        if status == 200 {
-            break;
-        }
-    }
-    assert_eq!(status, 200, "and it recovers:\n{}", daemon.log());
 }

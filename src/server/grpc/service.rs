@@ -16,7 +16,6 @@ use crate::broker::{Grant, Visit, Watch};
 use crate::error::{Error, Kind};
 use crate::metrics::{Listener, Outcome};
 use crate::model::Ask;
-use crate::secret::CupToken;
 use crate::server::grpc::Connection;
 use crate::server::http::bearer;
 use crate::server::proto::{
@@ -24,7 +23,7 @@ use crate::server::proto::{
     GetCredentialsRequest, GetCredentialsResponse, OpenSessionRequest, OpenSessionResponse, UpdateSessionRequest,
     UpdateSessionResponse, WatchCredentialsRequest, WatchCredentialsResponse,
 };
-use crate::server::{House, Phase, reply};
+use crate::server::{House, reply};
 
 /// The service.
 pub(super) struct Grpc(pub(super) Arc<House>);
@@ -46,7 +45,7 @@ impl CredentialBroker for Grpc {
         let longest = house.config.longest_hold;
         let hold = timeout(&call.headers).map_or(longest, |timeout| (timeout - margin(timeout)).min(longest));
         let visit = Visit { holder: false, hold, hold_failures: false };
-        let done = match token(house, &call.headers) {
+        let done = match bearer(&call.headers) {
             Ok(token) => house.broker.credentials(&token, &ask, visit).await,
             Err(error) => Err(error),
         };
@@ -64,7 +63,7 @@ impl CredentialBroker for Grpc {
         let (house, message) = (call.house, call.message);
         let ask = ask(message.profile, message.role, message.session_policy, message.policy_arns);
         let hold = house.config.longest_hold;
-        let opened = match (token(house, &call.headers), call.connection.place_to_watch()) {
+        let opened = match (bearer(&call.headers), call.connection.place_to_watch()) {
             (Ok(token), Some(place)) => {
                 let watch = Watch::open(&house.broker, token, ask.clone(), hold).await;
                 watch.map(|watch| (watch, place))
@@ -89,7 +88,7 @@ impl CredentialBroker for Grpc {
         let call = Call::new(&self.0, request);
         let (house, message) = (call.house, call.message);
         let ask = ask(message.profile, message.role, String::new(), Vec::new());
-        let done = match token(house, &call.headers) {
+        let done = match bearer(&call.headers) {
             Ok(token) => house.broker.explain(&token, &ask).await,
             Err(error) => Err(error),
         };
@@ -111,7 +110,7 @@ impl CredentialBroker for Grpc {
         let (house, message) = (call.house, call.message);
         let ask = ask(message.profile, message.role, message.session_policy, message.policy_arns);
         let refresh_token = secret(message.refresh_token);
-        let done = match token(house, &call.headers) {
+        let done = match bearer(&call.headers) {
             Ok(token) => house.broker.open_session(token, ask.clone(), refresh_token).await,
             Err(error) => Err(error),
         };
@@ -134,7 +133,7 @@ impl CredentialBroker for Grpc {
         let call = Call::new(&self.0, request);
         let (house, message) = (call.house, call.message);
         let refresh_token = secret(message.refresh_token);
-        let done = match token(house, &call.headers) {
+        let done = match bearer(&call.headers) {
             Ok(token) => house.broker.update_session(token, &message.session_id, refresh_token).await,
             Err(error) => Err(error),
         };
@@ -149,7 +148,7 @@ impl CredentialBroker for Grpc {
         let call = Call::new(&self.0, request);
         let (house, message) = (call.house, call.message);
         let revoke = message.revoke_refresh_token;
-        let done = match token(house, &call.headers) {
+        let done = match bearer(&call.headers) {
             Ok(token) => match house.broker.close_session(&token, &message.session_id, revoke).await {
                 Ok(Some(revoking)) => {
                     let revoked = tokio::time::timeout(house.config.longest_hold, revoking.ended()).await;
@@ -180,13 +179,6 @@ impl<'a, M> Call<'a, M> {
         let connection = extensions.get::<Connection>().cloned().unwrap_or_else(Connection::unknown);
         Self { house, headers: metadata.into_headers(), connection, started, message }
     }
-}
-
-fn token(house: &House, headers: &HeaderMap) -> Result<CupToken, Error> {
-    if house.phase() == Phase::Stopping {
-        return Err(Error::new(Kind::Draining, "the broker is stopping"));
-    }
-    bearer(headers)
 }
 
 /// An empty text is a field that was not set.

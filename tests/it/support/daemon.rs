@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -19,18 +20,31 @@ pub struct Daemon {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
     out: Arc<Mutex<String>>,
+    /// Whether nobody reads the log.
+    blocked: Arc<AtomicBool>,
     readers: Vec<JoinHandle<()>>,
 }
 
 impl Daemon {
     /// Starts the program with `arguments` and a clean environment plus `variables`.
     pub fn start(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
-        let mut child = command(arguments, variables).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::spawn(command(arguments, variables))
+    }
+
+    /// Starts the program as `command` does.
+    pub fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let out = Arc::new(Mutex::new(String::new()));
-        let (stderr, lines) = (child.stderr.take().unwrap(), Arc::clone(&log));
+        let blocked = Arc::new(AtomicBool::new(false));
+        let (stderr, lines, pause) = (child.stderr.take().unwrap(), Arc::clone(&log), Arc::clone(&blocked));
         let read_log = move || {
-            BufReader::new(stderr).lines().map_while(Result::ok).for_each(|line| lines.lock().unwrap().push(line))
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                lines.lock().unwrap().push(line);
+                while pause.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            }
         };
         let (mut stdout, text) = (child.stdout.take().unwrap(), Arc::clone(&out));
         let read_out = move || {
@@ -39,7 +53,7 @@ impl Daemon {
                 text.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..length]));
             }
         };
-        Self { child, log, out, readers: vec![std::thread::spawn(read_log), std::thread::spawn(read_out)] }
+        Self { child, log, out, blocked, readers: vec![std::thread::spawn(read_log), std::thread::spawn(read_out)] }
     }
 
     /// `cupbearer serve` with `config`, up and ready.
@@ -51,9 +65,14 @@ impl Daemon {
 
     /// `cupbearer serve` with `config`, bound but perhaps not ready.
     pub async fn serve_unready(dir: &Path, config: &str, variables: &[(&str, &str)]) -> Self {
+        Self::serve_by(dir, config, |arguments| command(arguments, variables)).await
+    }
+
+    /// `cupbearer serve` with `config`, started by what `start` makes of its arguments; bound but perhaps not ready.
+    pub async fn serve_by(dir: &Path, config: &str, start: impl FnOnce(&[&str]) -> Command) -> Self {
         let file = dir.join("cupbearer.toml");
         std::fs::write(&file, config).unwrap();
-        let daemon = Self::start(&["serve", "--config", file.to_str().unwrap(), "--log-format", "json"], variables);
+        let daemon = Self::spawn(start(&["serve", "--config", file.to_str().unwrap(), "--log-format", "json"]));
         daemon.address("admin").await;
         daemon
     }
@@ -100,8 +119,25 @@ impl Daemon {
 
     /// Sends SIGTERM.
     pub fn terminate(&self) {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        let pid = Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
         kill_process(pid, Signal::TERM).unwrap();
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// From now on nobody reads the log, or somebody does again: what is in the pipe stays there.
+    pub fn block_log(&self, blocked: bool) {
+        self.blocked.store(blocked, Ordering::Relaxed);
+    }
+
+    /// What the system says of the process's memory, in KiB: a line of `/proc/PID/status`.
+    pub fn memory_kib(&self, line: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let found = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':'));
+        found.unwrap().trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// Waits for the end, and then for the last of the log.

@@ -65,7 +65,8 @@ pub async fn send(address: SocketAddr, bytes: &str) -> Reply {
     parse(&String::from_utf8_lossy(&answer.unwrap_or_default()))
 }
 
-fn parse(answer: &str) -> Reply {
+/// An answer taken apart.
+pub(super) fn parse(answer: &str) -> Reply {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, ""));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
     Reply { status, head: head.to_owned(), body: body.to_owned() }

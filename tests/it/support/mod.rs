@@ -1,10 +1,17 @@
-//! What tests over real sockets share: the program as a process, an emulator behind a counting proxy, raw HTTP.
+//! What tests over real sockets share: the program as a process, an emulator behind a proxy that counts and misbehaves,
+//! raw HTTP.
 
 pub mod daemon;
+pub mod fault;
+pub mod figures;
 pub mod http;
+pub mod line;
 pub mod outage;
 pub mod proxy;
 pub mod scene;
 pub mod settings;
 pub mod third_party;
+pub mod tls;
 pub mod tools;
+pub mod trap;
+mod wire;

@@ -1,13 +1,13 @@
-//! A reverse proxy between the program and an emulator: it counts calls by operation and misbehaves as told. What a
-//! test asserts are calls that were made, not only answers.
+//! The fault proxy: a reverse proxy between the program and an emulator that counts calls by operation and misbehaves
+//! as its table of faults says. What a test asserts are calls that were made, not only answers.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use cupbearer::dev::Emulator;
-use http::{Request, Response, StatusCode, Uri};
+use http::{HeaderMap, Request, Response, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -15,9 +15,15 @@ use hyper::service::service_fn;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use serde_json::{Value, json};
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+pub use super::fault::{Fault, Rate};
+use super::wire::{SharedPlan, Wire};
 
 /// Who really answers.
 #[derive(Clone)]
@@ -26,30 +32,6 @@ pub enum Backend {
     Embedded(Arc<Emulator>),
     /// Somebody else's, at this address.
     Url(String),
-}
-
-/// How one operation's answers are bent.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Fault {
-    /// Answered after this time.
-    Slow(Duration),
-    /// Never answered.
-    Hangs,
-    /// The connection is closed without an answer.
-    Closes,
-    /// Answered with this status and body.
-    Says(u16, String),
-    /// Credentials that end this many seconds from now.
-    Expires(i64),
-    /// Answered for another identity.
-    WrongIdentity,
-}
-
-impl Fault {
-    /// An AWS error of the JSON protocol.
-    pub fn aws(status: u16, code: &str, message: &str) -> Self {
-        Self::Says(status, json!({"__type": code, "message": message}).to_string())
-    }
 }
 
 /// The proxy; it ends with the test.
@@ -61,23 +43,58 @@ pub struct Proxy {
 }
 
 struct Shared {
-    backend: Backend,
+    backend: Mutex<Backend>,
+    tls: Mutex<Option<TlsAcceptor>>,
     client: Client<HttpConnector, Full<Bytes>>,
-    calls: Mutex<BTreeMap<String, usize>>,
-    bodies: Mutex<Vec<(String, Value)>>,
-    faults: Mutex<BTreeMap<String, Fault>>,
+    calls: Mutex<Calls>,
+    faults: Mutex<BTreeMap<String, Row>>,
+    /// Goes up when every connection is to end.
+    hang_ups: watch::Sender<u64>,
 }
+
+/// What came in.
+#[derive(Default)]
+struct Calls {
+    by_operation: BTreeMap<String, usize>,
+    bodies: Vec<(String, Value)>,
+    heads: Vec<(String, HeaderMap)>,
+    under_way: usize,
+    most_under_way: usize,
+}
+
+/// A row of the table: these faults in turn, for these calls.
+struct Row {
+    rate: Rate,
+    faults: Vec<Fault>,
+    calls: usize,
+    bent: usize,
+}
+
+/// A call under way; it ends when its caller hangs up, too.
+struct UnderWay<'a>(&'a Shared);
 
 impl Proxy {
     pub async fn start(backend: Backend) -> Self {
+        Self::start_with(backend, None).await
+    }
+
+    /// With TLS: the address is `https://localhost` and whatever port is free.
+    pub async fn start_tls(backend: Backend, tls: TlsAcceptor) -> Self {
+        Self::start_with(backend, Some(tls)).await
+    }
+
+    async fn start_with(backend: Backend, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap();
+        let url =
+            if tls.is_some() { format!("https://localhost:{}", address.port()) } else { format!("http://{address}") };
         let shared = Arc::new(Shared {
-            backend,
+            backend: Mutex::new(backend),
+            tls: Mutex::new(tls),
             client: Client::builder(TokioExecutor::new()).build_http(),
             calls: Mutex::default(),
-            bodies: Mutex::default(),
             faults: Mutex::default(),
+            hang_ups: watch::Sender::default(),
         });
         let mut task = JoinSet::new();
         task.spawn(accept(listener, Arc::clone(&shared)));
@@ -86,65 +103,153 @@ impl Proxy {
 
     /// How often `operation` was called; `jwks` is the key set.
     pub fn calls(&self, operation: &str) -> usize {
-        self.shared.calls.lock().unwrap().get(operation).copied().unwrap_or(0)
+        self.shared.calls.lock().unwrap().by_operation.get(operation).copied().unwrap_or(0)
     }
 
     /// The bodies that `operation` was called with.
     pub fn bodies(&self, operation: &str) -> Vec<Value> {
-        let bodies = self.shared.bodies.lock().unwrap();
-        bodies.iter().filter(|(name, _)| name == operation).map(|(_, body)| body.clone()).collect()
+        let calls = self.shared.calls.lock().unwrap();
+        calls.bodies.iter().filter(|(name, _)| name == operation).map(|(_, body)| body.clone()).collect()
+    }
+
+    /// The headers that `operation` was called with.
+    pub fn heads(&self, operation: &str) -> Vec<HeaderMap> {
+        let calls = self.shared.calls.lock().unwrap();
+        calls.heads.iter().filter(|(name, _)| name == operation).map(|(_, head)| head.clone()).collect()
+    }
+
+    /// The most calls that were ever under way at once.
+    pub fn most_at_once(&self) -> usize {
+        self.shared.calls.lock().unwrap().most_under_way
     }
 
     /// From now on `operation` misbehaves; `*` means every one.
     pub fn bend(&self, operation: &str, fault: Fault) {
-        self.shared.faults.lock().unwrap().insert(operation.to_owned(), fault);
+        self.bend_some(operation, Rate::Always, vec![fault]);
+    }
+
+    /// From now on those calls of `operation` misbehave that `rate` takes, in turn by each of `faults`.
+    pub fn bend_some(&self, operation: &str, rate: Rate, faults: Vec<Fault>) {
+        self.shared.faults.lock().unwrap().insert(operation.to_owned(), Row { rate, faults, calls: 0, bent: 0 });
+    }
+
+    /// How many calls of `operation` were bent since its row was set.
+    pub fn bent(&self, operation: &str) -> usize {
+        self.shared.faults.lock().unwrap().get(operation).map_or(0, |row| row.bent)
     }
 
     /// From now on all is well.
     pub fn mend(&self) {
         self.shared.faults.lock().unwrap().clear();
     }
+
+    /// From now on somebody else answers.
+    pub fn turn_to(&self, backend: Backend) {
+        *self.shared.backend.lock().unwrap() = backend;
+    }
+
+    /// Ends all connections that there are.
+    pub fn hang_up(&self) {
+        self.shared.hang_ups.send_modify(|times| *times += 1);
+    }
+
+    /// From now on new connections see another certificate.
+    pub fn show(&self, tls: TlsAcceptor) {
+        *self.shared.tls.lock().unwrap() = Some(tls);
+    }
+}
+
+impl Shared {
+    fn arrived(&self, operation: &str, head: &HeaderMap, body: &Bytes) -> UnderWay<'_> {
+        let mut calls = self.calls.lock().unwrap();
+        *calls.by_operation.entry(operation.to_owned()).or_default() += 1;
+        calls.heads.push((operation.to_owned(), head.clone()));
+        if let Ok(json) = serde_json::from_slice(body) {
+            calls.bodies.push((operation.to_owned(), json));
+        }
+        calls.under_way += 1;
+        calls.most_under_way = calls.most_under_way.max(calls.under_way);
+        UnderWay(self)
+    }
+
+    fn fault(&self, operation: &str) -> Option<Fault> {
+        let mut faults = self.faults.lock().unwrap();
+        let name = if faults.contains_key(operation) { operation } else { "*" };
+        let row = faults.get_mut(name)?;
+        row.calls += 1;
+        if !row.rate.takes(row.calls - 1) {
+            return None;
+        }
+        row.bent += 1;
+        Some(row.faults[(row.bent - 1) % row.faults.len()].clone())
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.calls.lock().unwrap().under_way -= 1;
+    }
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        connections.spawn(serve(stream, Arc::clone(&shared)));
+        connections.spawn(connection(stream, Arc::clone(&shared)));
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     stream.set_nodelay(true).ok();
-    let service = service_fn(|request| {
-        let shared = Arc::clone(&shared);
-        async move { answer(&shared, request).await.map_err(|()| std::io::Error::other("closed as told")) }
-    });
-    // The far end may hang up, or be hung up on.
-    http1::Builder::new().serve_connection(TokioIo::new(stream), service).await.ok();
+    let plan = SharedPlan::default();
+    let wire = Wire::new(stream, Arc::clone(&plan));
+    let tls = shared.tls.lock().unwrap().clone();
+    match tls {
+        // One who does not like our certificate hangs up.
+        Some(tls) => {
+            if let Ok(stream) = tls.accept(wire).await {
+                serve(stream, plan, shared).await;
+            }
+        }
+        None => serve(wire, plan, shared).await,
+    }
 }
 
-async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, ()> {
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, plan: SharedPlan, shared: Arc<Shared>) {
+    let service = service_fn(|request| {
+        let (shared, plan) = (Arc::clone(&shared), Arc::clone(&plan));
+        async move { answer(&shared, &plan, request).await.map_err(|()| std::io::Error::other("closed as told")) }
+    });
+    let mut hang_up = shared.hang_ups.subscribe();
+    tokio::select! {
+        // The far end may hang up, or be hung up on.
+        _ended = http1::Builder::new().serve_connection(TokioIo::new(stream), service) => {}
+        _told = hang_up.changed() => {}
+    }
+}
+
+async fn answer(shared: &Shared, plan: &SharedPlan, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, ()> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| ())?.to_bytes();
     let operation = operation(&head, &body);
-    *shared.calls.lock().unwrap().entry(operation.clone()).or_default() += 1;
-    if let Ok(json) = serde_json::from_slice(&body) {
-        shared.bodies.lock().unwrap().push((operation.clone(), json));
-    }
-    let fault = {
-        let faults = shared.faults.lock().unwrap();
-        faults.get(&operation).or_else(|| faults.get("*")).cloned()
-    };
+    let _under_way = shared.arrived(&operation, &head.headers, &body);
+    let fault = shared.fault(&operation);
+    *plan.lock().unwrap() = fault.as_ref().map(Fault::plan).unwrap_or_default();
     match &fault {
         Some(Fault::Slow(delay)) => tokio::time::sleep(*delay).await,
         Some(Fault::Hangs) => std::future::pending::<()>().await,
-        Some(Fault::Closes) => return Err(()),
-        Some(Fault::Says(status, text)) => return Ok(says(*status, text)),
+        Some(Fault::Closes | Fault::Resets) => return Err(()),
         _ => {}
     }
+    if let Some(own) = fault.as_ref().and_then(Fault::own_answer) {
+        return Ok(own.map(Full::new));
+    }
     let answer = forward(shared, Request::from_parts(head, body)).await.map_err(|_| ())?;
-    Ok(bend(answer, fault.as_ref()).map(Full::new))
+    let bent = match &fault {
+        Some(fault) => fault.bend(answer),
+        None => answer,
+    };
+    Ok(bent.map(Full::new))
 }
 
 fn operation(head: &http::request::Parts, body: &[u8]) -> String {
@@ -159,16 +264,9 @@ fn operation(head: &http::request::Parts, body: &[u8]) -> String {
     }
 }
 
-fn says(status: u16, text: &str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(text.to_owned())));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap();
-    response.headers_mut().insert("content-type", "application/x-amz-json-1.1".parse().unwrap());
-    response.headers_mut().insert("x-amzn-requestid", "11111111-2222-3333-4444-555555555555".parse().unwrap());
-    response
-}
-
 async fn forward(shared: &Shared, mut request: Request<Bytes>) -> Result<Response<Bytes>, Box<dyn std::error::Error>> {
-    match &shared.backend {
+    let backend = shared.backend.lock().unwrap().clone();
+    match backend {
         Backend::Embedded(emulator) => Ok(emulator.answer(request, SystemTime::now())),
         Backend::Url(url) => {
             let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
@@ -177,23 +275,4 @@ async fn forward(shared: &Shared, mut request: Request<Bytes>) -> Result<Respons
             Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
         }
     }
-}
-
-fn bend(answer: Response<Bytes>, fault: Option<&Fault>) -> Response<Bytes> {
-    let change: fn(&mut Value, i64) = match fault {
-        Some(Fault::Expires(_)) => |body, seconds| body["Credentials"]["Expiration"] = seconds.into(),
-        Some(Fault::WrongIdentity) => {
-            |body, _| body["IdentityId"] = "us-east-1:00000000-0000-0000-0000-000000000000".into()
-        }
-        _ => return answer,
-    };
-    let until = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as i64;
-    let until = until + if let Some(Fault::Expires(seconds)) = fault { *seconds } else { 0 };
-    let (mut head, body) = answer.into_parts();
-    let Ok(mut json) = serde_json::from_slice::<Value>(&body) else { return Response::from_parts(head, body) };
-    if json.get("Credentials").is_some() {
-        change(&mut json, until);
-    }
-    head.headers.remove("content-length");
-    Response::from_parts(head, json.to_string().into())
 }

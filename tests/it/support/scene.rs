@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
@@ -9,7 +10,7 @@ use cupbearer::dev::{AmbiguousRoleResolution, Emulator};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::daemon::Daemon;
+use super::daemon::{Daemon, command};
 use super::http::{self, Reply};
 use super::proxy::{Backend, Proxy};
 use super::settings::Settings;
@@ -40,10 +41,28 @@ impl Scene {
 
     /// With a configuration that `edit` has changed, and perhaps files in the daemon's directory.
     pub async fn edited(more: &str, ambiguous: &str, edit: impl FnOnce(String, &Path) -> String) -> Self {
-        let proxy = Proxy::start(Backend::Embedded(Arc::clone(&EMULATOR))).await;
+        let proxy = embedded().await;
         let dir = tempfile::tempdir().unwrap();
         let text = edit(Settings { more, ambiguous, ..Settings::new(&proxy.url) }.text(), dir.path());
-        let daemon = Daemon::serve(dir.path(), &text).await;
+        let scene = Self::started_in(dir, proxy, &text, |arguments| command(arguments, &[])).await;
+        scene.daemon.ready().await;
+        scene
+    }
+
+    /// Before this proxy, with this configuration and these variables.
+    pub async fn before(proxy: Proxy, text: &str, variables: &[(&str, &str)]) -> Self {
+        let scene = Self::started_by(proxy, text, |arguments| command(arguments, variables)).await;
+        scene.daemon.ready().await;
+        scene
+    }
+
+    /// Started by what `start` makes of the program's arguments; perhaps not ready.
+    pub async fn started_by(proxy: Proxy, text: &str, start: impl FnOnce(&[&str]) -> Command) -> Self {
+        Self::started_in(tempfile::tempdir().unwrap(), proxy, text, start).await
+    }
+
+    async fn started_in(dir: TempDir, proxy: Proxy, text: &str, start: impl FnOnce(&[&str]) -> Command) -> Self {
+        let daemon = Daemon::serve_by(dir.path(), text, start).await;
         let (http, grpc) = (daemon.address("http").await, daemon.address("grpc").await);
         let admin = daemon.address("admin").await;
         Self { proxy, daemon, http, grpc, admin, dir }
@@ -67,9 +86,19 @@ impl Scene {
     }
 }
 
+/// The embedded emulator behind a proxy.
+pub async fn embedded() -> Proxy {
+    Proxy::start(Backend::Embedded(Arc::clone(&EMULATOR))).await
+}
+
 /// A fresh token of a scenario user.
 pub fn token(user: &str) -> String {
     EMULATOR.id_token(user, SystemTime::now()).unwrap()
+}
+
+/// A token of somebody new, with alice's groups.
+pub fn stranger(subject: &str) -> String {
+    token_with(|claims| claims["sub"] = subject.into())
 }
 
 /// A token of alice with other claims.

@@ -2,6 +2,9 @@
 
 use cupbearer::dev;
 
+/// `[upstream]` rates that no test waits for.
+pub const PLENTY: &str = "[upstream]\nget_id_per_second = 10_000\nget_credentials_for_identity_per_second = 10_000\n";
+
 /// What differs from test to test.
 pub struct Settings<'a> {
     /// Where Cognito is.

@@ -1,0 +1,160 @@
+//! AWS is slow, hangs, or loses connections (F3, F4), redirects, or answers for somebody else.
+
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use futures::stream::{self, StreamExt};
+use serde_json::json;
+
+use super::{EXCHANGE, hits};
+use crate::support::fault::{Fault, Rate};
+use crate::support::figures::Times;
+use crate::support::scene::{Scene, stranger, token};
+use crate::support::settings::PLENTY;
+use crate::support::trap::Trap;
+
+#[tokio::test]
+async fn a_hanging_aws_delays_no_hit_and_a_cold_caller_comes_back_to_an_answer() {
+    let more = format!("---[limits]\nexchange_timeout_ms = 3000\n{PLENTY}");
+    let scene = Scene::with(&more, "authenticated_role").await;
+    let alice = token("alice");
+    let healthy = hits(&scene, &alice, 2_000).await;
+    scene.proxy.bend("*", Fault::Hangs);
+    let strangers: Vec<_> = (0..200).map(|number| stranger(&format!("cold-{number}"))).collect();
+    let cold = async {
+        let asked = strangers.iter().map(async |token| {
+            let asked = Instant::now();
+            (scene.ask("/v1/credentials", token).await, asked.elapsed())
+        });
+        let held = join_all(asked).await;
+        // Later some are given up, and whether the proxy or the program notices first is anybody's guess.
+        (held, scene.proxy.most_at_once())
+    };
+    let ((cold, most), hanging) = tokio::join!(cold, hits(&scene, &alice, 2_000));
+    let mut held = Times::default();
+    for (reply, took) in cold {
+        assert_eq!((reply.status, reply.header("retry-after")), (503, Some("1")), "{reply:?}");
+        assert!(took >= Duration::from_millis(900), "an instant 503 burns an SDK's tries: {took:?}");
+        held.add(took);
+    }
+    let (before, during) = (healthy.percentile(99), hanging.percentile(99));
+    println!("F3 hits, healthy: {healthy}; while AWS hangs and 200 wait: {hanging}");
+    println!("F3 p99 of hits, hanging to healthy: {:.2}", during.as_secs_f64() / before.as_secs_f64());
+    println!("F3 cold callers held: {held}; at most {most} calls at once");
+    assert!(most <= 64, "{most} calls at once");
+    assert!(held.max() < Duration::from_millis(1_900), "held for as long as AWS hangs: {held}");
+    scene.proxy.mend();
+    for token in &strangers[..10] {
+        let mut tries = 1;
+        while scene.ask("/v1/credentials", token).await.status != 200 {
+            assert!(tries < 30, "it never came back");
+            tries += 1;
+        }
+    }
+}
+
+/// A slow AWS answers after the caller has gone: what it says is kept for the caller's next try.
+#[tokio::test]
+async fn what_a_slow_or_trickling_aws_says_is_there_for_the_retry() {
+    let table =
+        [Fault::Slow(Duration::from_millis(1_300)), Fault::Trickles(200, Duration::from_millis(150))].into_iter();
+    join_all(table.enumerate().map(async |(number, fault)| {
+        let scene = Scene::new().await;
+        scene.proxy.bend(EXCHANGE, fault.clone());
+        let token = stranger(&format!("slow-{number}"));
+        let first = scene.ask("/v1/credentials", &token).await;
+        assert_eq!((first.status, first.header("retry-after")), (503, Some("1")), "{fault:?}");
+        let mut reply = scene.ask("/v1/credentials", &token).await;
+        for _ in 0..5 {
+            if reply.status == 200 {
+                break;
+            }
+            reply = scene.ask("/v1/credentials", &token).await;
+        }
+        assert_eq!((reply.status, scene.proxy.calls(EXCHANGE)), (200, 1), "{fault:?}");
+    }))
+    .await;
+}
+
+/// Of a hundred calls thirty are cut in one of five ways. A caller tries three times, as SDKs do.
+#[tokio::test]
+async fn a_lossy_network_costs_no_hit_and_hardly_a_cold_answer() {
+    let scene = Scene::with(&format!("---[refresh]\nat = 0.02\n{PLENTY}"), "authenticated_role").await;
+    scene.proxy.bend(EXCHANGE, Fault::Expires(60));
+    let alice = token("alice");
+    assert_eq!(scene.ask("/v1/credentials", &alice).await.status, 200);
+    let cuts = || vec![Fault::Resets, Fault::Closes, Fault::CutAt(9), Fault::CutAt(150), Fault::CutAt(700)];
+    scene.proxy.bend_some("GetId", Rate::Percent(30, 1), cuts());
+    scene.proxy.bend_some(EXCHANGE, Rate::Percent(30, 2), cuts());
+    let cold = stream::iter(0..300).map(async |number| {
+        let token = stranger(&format!("lossy-{number}"));
+        let mut answered = Vec::new();
+        for _ in 0..3 {
+            let asked = Instant::now();
+            let reply = scene.ask("/v1/credentials", &token).await;
+            answered.push((reply.status, asked.elapsed()));
+            if reply.status == 200 {
+                let sent = scene.ask("/v1/credentials", &token).await.json();
+                assert_eq!(sent["AccessKeyId"], reply.json()["AccessKeyId"], "a reply of somebody else");
+                break;
+            }
+            assert_eq!((reply.status, &reply.json()["code"]), (503, &json!("UpstreamUnavailable")));
+        }
+        answered
+    });
+    let (cold, cached) = tokio::join!(cold.buffer_unordered(16).collect::<Vec<_>>(), hits(&scene, &alice, 3_000));
+    let bent = scene.proxy.bent("GetId") + scene.proxy.bent(EXCHANGE);
+    let calls = scene.proxy.calls("GetId") + scene.proxy.calls(EXCHANGE);
+    let at = |tries: usize| cold.iter().filter(|told| told.len() <= tries && told.last().unwrap().0 == 200).count();
+    let mut times = Times::default();
+    cold.iter().filter(|told| told[0].0 == 200).for_each(|told| times.add(told[0].1));
+    println!("F4 {bent} of {calls} calls cut; cached: {cached}");
+    println!("F4 of 300 cold callers OK at the first try {}, within three {}; first tries: {times}", at(1), at(3));
+    assert!(bent * 100 >= calls * 20, "the network was lossy: {bent} of {calls}");
+    assert!(at(1) >= 240, "at the first try: {}", at(1));
+    assert!(at(3) >= 297, "within three tries: {}", at(3));
+}
+
+/// Where AWS sends us is not where we go: not over plain http, and not to a metadata service.
+#[tokio::test]
+async fn redirects_are_not_followed_and_cookies_not_kept() {
+    let scene = Scene::new().await;
+    let trap = Trap::set().await;
+    for (number, to) in
+        [format!("http://{}/", trap.address), "http://169.254.169.254/latest/meta-data/".to_owned()].iter().enumerate()
+    {
+        scene.proxy.bend("*", Fault::redirects(to));
+        let reply = scene.ask("/v1/credentials", &stranger(&format!("sent-away-{number}"))).await;
+        assert_eq!((reply.status, &reply.json()["code"]), (503, &json!("UpstreamUnavailable")), "{to}");
+    }
+    assert_eq!(trap.visits(), 0);
+    scene.proxy.bend("*", Fault::Adds("set-cookie", "who=alice; Path=/".to_owned()));
+    for user in ["alice", "bob"] {
+        assert_eq!(scene.ask("/v1/credentials", &token(user)).await.status, 200);
+    }
+    let heads = [scene.proxy.heads("GetId"), scene.proxy.heads(EXCHANGE)].concat();
+    assert!(heads.len() >= 6 && heads.iter().all(|head| !head.contains_key("cookie")));
+}
+
+/// Every second call is throttled, with and without a time to wait: nobody is denied for it, and all come through.
+#[tokio::test]
+async fn throttled_callers_are_told_to_come_again_and_come_through() {
+    let scene = Scene::new().await;
+    let throttled = vec![Fault::throttles(None), Fault::throttles(Some(1))];
+    scene.proxy.bend_some(EXCHANGE, Rate::Every(2), throttled);
+    let tries = join_all((0..6).map(async |number| {
+        let token = stranger(&format!("throttled-{number}"));
+        for tries in 1..90 {
+            let reply = scene.ask("/v1/credentials", &token).await;
+            if reply.status == 200 {
+                return tries;
+            }
+            assert_eq!((reply.status, reply.header("retry-after")), (503, Some("1")));
+        }
+        panic!("number {number} never came through");
+    }));
+    let tries = tries.await;
+    let calls = scene.proxy.calls(EXCHANGE);
+    println!("F2 every second call throttled: 6 callers tried {tries:?} times; {calls} calls");
+    assert!(tries.iter().any(|tries| *tries > 1), "nobody was throttled");
+}
