@@ -31,6 +31,32 @@ fn its_configuration_is_one() {
 }
 
 #[test]
+fn its_promises_are_held_by_tests_that_there_are() {
+    let section = README.split("## When things break").nth(1).unwrap().split("\n## ").next().unwrap();
+    let named = |word: &&str| {
+        word.contains('_') && word.bytes().all(|byte| byte.is_ascii_lowercase() || b"_0123456789".contains(&byte))
+    };
+    let names: Vec<_> =
+        section.split('`').skip(1).step_by(2).filter(named).filter(|name| *name != "drain_seconds").collect();
+    assert!(names.len() > 25, "{names:?}");
+    let mut sources = String::new();
+    let mut places = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests"))];
+    while let Some(place) = places.pop() {
+        for entry in std::fs::read_dir(place).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                places.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                sources += &std::fs::read_to_string(path).unwrap();
+            }
+        }
+    }
+    for name in names {
+        assert!(sources.contains(&format!("fn {name}(")), "no test is called {name}");
+    }
+}
+
+#[test]
 fn it_names_every_metric_and_no_other() {
     let contract = include_str!("metrics.txt");
     let name =
