@@ -93,6 +93,8 @@ pub struct Metrics {
     pub jwks_last_success: IntGauge,
     /// Lines of the audit log that were lost.
     pub audit_dropped: IntCounter,
+    /// Writes of the identity map that failed.
+    pub state_write_failures: IntCounter,
     /// Panics caught in tasks.
     pub panics: IntCounter,
     /// Replies of AWS for another identity than the one asked for.
@@ -165,6 +167,8 @@ impl Metrics {
                 "When the key set that waits longest was last fetched.",
             )?,
             audit_dropped: make.counter("audit_dropped_total", "Lines of the audit log that were lost.")?,
+            state_write_failures: make
+                .counter("state_write_failures_total", "Writes of the identity map to disk that failed.")?,
             panics: make.counter("panics_total", "Panics caught in tasks.")?,
             identity_mismatch: make
                 .counter("identity_mismatch_total", "Replies for another identity than was asked for; never stored.")?,
