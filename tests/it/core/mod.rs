@@ -2,6 +2,7 @@
 
 mod freshness;
 mod pools;
+mod reloading;
 mod renewing;
 mod sharing;
 mod single_flight;
