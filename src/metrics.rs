@@ -57,6 +57,10 @@ labels!(
     Result { Ok = "ok", Denied = "denied", Throttled = "throttled", Unavailable = "unavailable", Invalid = "invalid" }
 );
 labels!(
+    /// What became of a configuration that was read while running.
+    Reload { Ok = "ok", Invalid = "invalid" }
+);
+labels!(
     /// What the verifier found.
     Verification {
         Ok = "ok", Cached = "cached", Malformed = "malformed", Algorithm = "algorithm",
@@ -90,6 +94,7 @@ pub struct Metrics {
     pub sessions: IntGauge,
     verifications: IntCounterVec,
     jwks_fetches: IntCounterVec,
+    config_reloads: IntCounterVec,
     /// When the key set that is longest without a fetch was fetched.
     pub jwks_last_success: IntGauge,
     /// Lines of the audit log that were lost.
@@ -97,6 +102,8 @@ pub struct Metrics {
     log_dropped: IntCounter,
     /// Tells how many lines of the log were lost so far.
     lost_lines: Mutex<fn() -> u64>,
+    /// Writes of the identity map that failed.
+    pub state_write_failures: IntCounter,
     /// Panics caught in tasks.
     pub panics: IntCounter,
     /// Replies of AWS for another identity than the one asked for.
@@ -116,22 +123,14 @@ impl Metrics {
         let registry = Registry::new();
         let make = Maker(&registry);
         let metrics = Self {
-            requests: make.counters(
-                "requests_total",
-                "Requests answered, by listener and outcome.",
-                &["listener", "outcome"],
-            )?,
+            requests: make.counters("requests_total", "Requests answered, by outcome.", &["listener", "outcome"])?,
             request_duration: make.histograms(
                 "request_duration_seconds",
                 "Time to answer a request.",
                 "listener",
                 REQUEST_BUCKETS,
             )?,
-            lookups: make.counters(
-                "cache_lookups_total",
-                "Lookups of verified questions in the cache.",
-                &["result"],
-            )?,
+            lookups: make.counters("cache_lookups_total", "Lookups of verified questions.", &["result"])?,
             near_expiry_served: make
                 .counter("near_expiry_served_total", "Replies with less left than min_remaining_seconds.")?,
             upstream_requests: make.counters(
@@ -164,6 +163,11 @@ impl Metrics {
             sessions: make.gauge("sessions", "Sessions that are open.")?,
             verifications: make.counters("token_verifications_total", "Tokens judged, by result.", &["result"])?,
             jwks_fetches: make.counters("jwks_fetches_total", "Fetches of key sets, by result.", &["result"])?,
+            config_reloads: make.counters(
+                "config_reloads_total",
+                "Configurations read while running: put in force, or refused.",
+                &["result"],
+            )?,
             jwks_last_success: make.gauge(
                 "jwks_last_success_timestamp_seconds",
                 "When the key set that waits longest was last fetched.",
@@ -172,6 +176,8 @@ impl Metrics {
             log_dropped: make
                 .counter("log_dropped_total", "Lines of the log that were lost, since nobody took them.")?,
             lost_lines: Mutex::new(|| 0),
+            state_write_failures: make
+                .counter("state_write_failures_total", "Writes of the identity map to disk that failed.")?,
             panics: make.counter("panics_total", "Panics caught in tasks.")?,
             identity_mismatch: make
                 .counter("identity_mismatch_total", "Replies for another identity than was asked for; never stored.")?,
@@ -223,6 +229,11 @@ impl Metrics {
         *self.lost_lines.lock().unwrap_or_else(PoisonError::into_inner) = lost;
     }
 
+    /// Counts one configuration that was read while running.
+    pub fn reloaded(&self, reload: Reload) {
+        self.config_reloads.with_label_values(&[reload.as_str()]).inc();
+    }
+
     /// Everything in Prometheus's text format 0.0.4.
     ///
     /// # Errors
@@ -251,6 +262,7 @@ impl Metrics {
                 self.requests.with_label_values(&[listener.as_str(), outcome.as_str()]);
             }
         }
+        Reload::ALL.iter().for_each(|value| drop(self.config_reloads.with_label_values(&[value.as_str()])));
         Lookup::ALL.iter().for_each(|value| drop(self.lookups.with_label_values(&[value.as_str()])));
         Verification::ALL.iter().for_each(|value| drop(self.verifications.with_label_values(&[value.as_str()])));
         for result in Result::ALL {

@@ -15,7 +15,9 @@ use crate::model::Caller;
 pub(super) struct Verdict {
     pub(super) caller: Arc<Caller>,
     /// The key set's generation that it was verified with.
-    pub(super) generation: u64,
+    pub(super) keys: u64,
+    /// The configuration's generation that it was judged by.
+    pub(super) configuration: u64,
 }
 
 /// Remembered verdicts, at most `capacity` of them.
@@ -87,7 +89,7 @@ mod tests {
             fingerprint: [0; 32],
             expires: Expiry::at(now.wall + Duration::from_secs(seconds), now),
         };
-        Verdict { caller: Arc::new(caller), generation: 0 }
+        Verdict { caller: Arc::new(caller), keys: 0, configuration: 0 }
     }
 
     fn digest(number: u32) -> Digest {

@@ -2,6 +2,7 @@
 
 mod any;
 mod flows;
+mod mutated;
 
 use std::time::Duration;
 
@@ -141,7 +142,7 @@ fn what_is_not_said_has_the_documented_defaults() {
     assert_eq!((server.cold_hold, server.longest_hold), (Duration::from_millis(900), Duration::from_secs(5)));
     assert_eq!(server.drain, Duration::from_secs(10));
     assert_eq!((server.limits.connections, server.limits.header_bytes), (10_000, 32_768));
-    assert_eq!((config.auth.token_bytes, config.auth.verdicts.get()), (16_384, 100_000));
+    assert_eq!((config.auth.token_bytes, config.auth.verdicts.get()), (16_384, 10_800));
     let pool = &config.auth.user_pools[0];
     let issuers = ["cognito-idp", "issuer-cognito-idp"]
         .map(|service| format!("https://{service}.us-east-1.amazonaws.com/us-east-1_AbCdEf123"));
