@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "a binary is reached by nobody")]
 #![allow(clippy::print_stdout, reason = "tests print their figures")]
 #![allow(clippy::disallowed_methods, reason = "tests see the real clock and their own environment")]
+#![allow(clippy::print_stdout, reason = "figures are told with --nocapture")]
 
 mod clients;
 mod cognito_local;

@@ -2,6 +2,7 @@
 //! leaves it out (`test = false` in Cargo.toml).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a panic is a test's report")]
 #![allow(clippy::disallowed_methods, reason = "tests see the real clock and their own environment")]
+#![allow(clippy::print_stdout, reason = "figures are told with --nocapture")]
 #![allow(unreachable_pub, dead_code, reason = "the support is shared with tests/it, and not all of it is used here")]
 
 #[path = "../it/support/mod.rs"]

@@ -122,7 +122,7 @@ async fn a_huge_answer_is_cut_off_and_a_packed_one_left_packed() {
         ("64 MiB of spaces", Fault::Answers(200, json, vec![b' '; 64 << 20].into())),
         ("a whole answer of 80 KiB", padded(80 << 10)),
         ("64 MiB, packed", Fault::Answers(200, packed, gzip(&vec![b' '; 64 << 20]).into())),
-        ("an answer, packed", Fault::bytes("packed", |body| gzip(body))),
+        ("an answer, packed", Fault::bytes("packed", gzip)),
     ];
     for (number, (name, fault)) in table.into_iter().enumerate() {
         for operation in ["GetId", EXCHANGE] {

@@ -42,11 +42,14 @@ pub enum Fault {
     Rewrites(Rewrite),
 }
 
+/// From a body to another.
+type Change = dyn Fn(&[u8]) -> Vec<u8> + Send + Sync;
+
 /// A change of a body, with a name for the test's report.
 #[derive(Clone)]
 pub struct Rewrite {
     name: &'static str,
-    change: Arc<dyn Fn(&[u8]) -> Vec<u8> + Send + Sync>,
+    change: Arc<Change>,
 }
 
 /// Which calls are bent.
