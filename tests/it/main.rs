@@ -2,7 +2,6 @@
 //! program over real sockets.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a panic is a test's report")]
 #![allow(unreachable_pub, reason = "a binary is reached by nobody")]
-#![allow(clippy::print_stdout, reason = "tests print their figures")]
 #![allow(clippy::disallowed_methods, reason = "tests see the real clock and their own environment")]
 #![allow(clippy::print_stdout, reason = "figures are told with --nocapture")]
 
