@@ -21,7 +21,7 @@ use crate::log;
 use crate::metrics::Metrics;
 use crate::server::{BindError, Doors, Phase};
 use crate::supervise::supervise;
-use crate::upstream::{Aws, AwsUserPools, Budget, Flow};
+use crate::upstream::{self, Aws, AwsUserPools, Budget, Flow, Identities};
 
 /// The version, as `build_info` shows it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -29,7 +29,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Time for the trades of refresh tokens that are under way.
 const LAST_TRADES: Duration = Duration::from_secs(5);
 
-/// Time for the last lines of the audit log.
+/// Time for the last lines of the audit log, and for the last identities.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// Everything made and bound, nothing running yet.
@@ -44,6 +44,7 @@ pub struct Bound {
     clock: Clock,
     audit: Audit,
     writer: Option<Writer>,
+    identities: Option<upstream::Writer>,
     drain: Duration,
 }
 
@@ -59,6 +60,9 @@ pub enum StartError {
     /// The audit log cannot be opened.
     #[error("the audit log cannot be opened: {0}; check [audit] file")]
     Audit(#[source] io::Error),
+    /// The identity map cannot be kept on disk.
+    #[error(transparent)]
+    State(#[from] upstream::StoreError),
     /// A profile wants longer sessions than role chaining allows.
     #[error(
         "profile {profile}: duration_seconds is {seconds}, but the broker runs as a role itself, and AWS limits a role that \
@@ -94,12 +98,18 @@ pub async fn bind(config: Config, own: Option<SharedCredentialsProvider>) -> Res
         None => (Audit::off(Arc::clone(&metrics)), None),
     };
     let doors = Doors::bind(config.server).await?;
+    let (known, identities) = match &config.state {
+        Some(dir) => Identities::open(dir, Arc::clone(&metrics)).map(|(known, writer)| (known, Some(writer)))?,
+        None => (Identities::in_memory(), None),
+    };
     let fetcher: Arc<dyn FetchKeys> =
         Arc::new(HttpsFetcher::new(config.auth.fetches_over_tls()).map_err(StartError::Certificates)?);
     let (verifier, keepers, sweeper) = Verifier::new(config.auth, &fetcher, clock.clone(), Arc::clone(&metrics));
     let budget = Arc::new(Budget::new(config.upstream.rates, clock.clone()));
-    let exchange =
-        Arc::new(Aws::new(&config.upstream, own, Arc::clone(&budget), clock.clone(), Arc::clone(&metrics)).await);
+    let known = Arc::new(known);
+    let exchange = Arc::new(
+        Aws::new(&config.upstream, own, known, Arc::clone(&budget), clock.clone(), Arc::clone(&metrics)).await,
+    );
     if let Some((profile, seconds)) = longest.filter(|(_, seconds)| *seconds > LONGEST_CHAINED_SECONDS) {
         match exchange.chains_roles().await {
             Ok(false) => {}
@@ -111,7 +121,7 @@ pub async fn bind(config: Config, own: Option<SharedCredentialsProvider>) -> Res
     let broker = Arc::new(broker);
     let user_pools = AwsUserPools::new(config.user_pools, budget, clock.clone(), Arc::clone(&metrics));
     let renewer = Renewer::new(Arc::clone(&broker), Arc::new(user_pools));
-    Ok(Bound { doors, broker, refresher, renewer, keepers, sweeper, metrics, clock, audit, writer, drain })
+    Ok(Bound { doors, broker, refresher, renewer, keepers, sweeper, metrics, clock, audit, writer, identities, drain })
 }
 
 /// The longest session that AWS gives to a role that assumes a role, in seconds.
@@ -151,7 +161,8 @@ impl Bound {
         tasks.spawn(supervise(self.renewer));
         self.keepers.into_iter().for_each(|keeper| drop(tasks.spawn(keeper.run())));
 
-        let writing = self.writer.map(|writer| tokio::task::spawn_blocking(move || writer.run()));
+        let lines = self.writer.map(|writer| tokio::task::spawn_blocking(move || writer.run()));
+        let identities = self.identities.map(|writer| tokio::task::spawn_blocking(move || writer.run()));
         let broker = Arc::clone(&self.broker);
         let serving = self.doors.run(self.broker, self.metrics, self.audit, self.clock, seen);
         let served = tokio::select! {
@@ -163,8 +174,9 @@ impl Bound {
         };
         // A trade that is cut off may have rotated a refresh token that nobody knows then.
         tokio::time::timeout(LAST_TRADES, broker.finish_renewals()).await.ok();
-        if let Some(writing) = writing {
-            // With the doors gone nobody tells it anything any more: it ends with its last line.
+        // With the doors and the refresher gone nobody tells the writers anything any more: they end with their last line.
+        tasks.shutdown().await;
+        for writing in lines.into_iter().chain(identities) {
             tokio::time::timeout(LAST_LINES, writing).await.ok();
         }
         served

@@ -97,6 +97,8 @@ pub struct Metrics {
     log_dropped: IntCounter,
     /// Tells how many lines of the log were lost so far.
     lost_lines: Mutex<fn() -> u64>,
+    /// Writes of the identity map that failed.
+    pub state_write_failures: IntCounter,
     /// Panics caught in tasks.
     pub panics: IntCounter,
     /// Replies of AWS for another identity than the one asked for.
@@ -172,6 +174,8 @@ impl Metrics {
             log_dropped: make
                 .counter("log_dropped_total", "Lines of the log that were lost, since nobody took them.")?,
             lost_lines: Mutex::new(|| 0),
+            state_write_failures: make
+                .counter("state_write_failures_total", "Writes of the identity map to disk that failed.")?,
             panics: make.counter("panics_total", "Panics caught in tasks.")?,
             identity_mismatch: make
                 .counter("identity_mismatch_total", "Replies for another identity than was asked for; never stored.")?,

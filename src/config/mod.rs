@@ -55,6 +55,8 @@ pub struct Config {
     pub broker: broker::Config,
     /// Where the doors are.
     pub server: server::Config,
+    /// The directory of the identity map, if it is kept on disk.
+    pub state: Option<PathBuf>,
     /// Where the audit log goes, if anywhere.
     pub audit: Option<audit::Destination>,
     typed: Typed,

@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,6 +76,7 @@ pub(super) fn resolve(typed: raw::Document, read: ReadFile<'_>, found: &Found) -
             verdicts: verdicts(bounds.broker.entries),
         },
         server: server::Config { admin_token, ..doors(typed.server, &bounds, found) },
+        state: state(typed.state, found),
         audit: audit_log(typed.audit, found),
         broker: broker::Config {
             profiles: profiles.resolved,
@@ -193,6 +194,14 @@ fn sessions(typed: raw::Sessions, found: &Found) -> broker::SessionLimits {
         idle: Duration::from_secs(typed.idle_seconds.ranged(&IDLE_SECONDS, found).or(DEFAULT_IDLE_SECONDS)),
         accept_refresh_tokens: typed.accept_refresh_tokens.or(false),
     }
+}
+
+fn state(typed: raw::State, found: &Found) -> Option<PathBuf> {
+    let dir = typed.dir.judged(found, |text| match text.as_str() {
+        "" => Err("no directory: a path is wanted"),
+        _ => Ok(text.into()),
+    });
+    dir.given()
 }
 
 fn audit_log(typed: raw::Audit, found: &Found) -> Option<audit::Destination> {

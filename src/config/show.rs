@@ -41,6 +41,7 @@ impl Config {
         self.show_limits(&mut page);
         self.show_upstream(&mut page);
         self.show_sessions(&mut page);
+        self.show_state(&mut page);
         self.show_audit(&mut page);
         self.show_admin(&mut page);
         page.0
@@ -118,6 +119,15 @@ impl Config {
         page.pair("accept_refresh_tokens", sessions.accept_refresh_tokens);
         for session in &self.broker.configured_sessions {
             show_configured_session(session, self.typed.authorization_files.get(&session.name), page);
+        }
+    }
+
+    fn show_state(&self, page: &mut Page) {
+        page.header("[state]");
+        match &self.state {
+            // It was typed, so that nothing is lost.
+            Some(dir) => page.text("dir", &dir.to_string_lossy()),
+            None => page.note("dir: none, identities are kept in memory"),
         }
     }
 

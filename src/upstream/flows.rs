@@ -21,7 +21,7 @@ use crate::upstream::{Demand, Exchange, Exchanging, Failure, Flight, Flow, Lane,
 /// Cognito identity pools and STS.
 pub struct Aws {
     pub(super) api: Arc<dyn Api>,
-    identities: Identities,
+    identities: Arc<Identities>,
     pub(super) budget: Arc<Budget>,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
@@ -31,10 +31,11 @@ pub struct Aws {
 
 impl Aws {
     /// The SDK's clients for all regions. Nothing is called yet, except to find the broker's own identity where it is
-    /// needed and `own` does not give it.
+    /// needed and `own` does not give it. `identities` are those that are known already.
     pub async fn new(
         config: &Config,
         own: Option<SharedCredentialsProvider>,
+        identities: Arc<Identities>,
         budget: Arc<Budget>,
         clock: Clock,
         metrics: Arc<Metrics>,
@@ -42,12 +43,12 @@ impl Aws {
         let clients = Clients::new(config, own).await;
         let sts = clients.sts.values().next().cloned();
         let calls = Calls { clients, clock: clock.clone() };
-        Self { sts, ..Self::over(Arc::new(calls), budget, clock, metrics) }
+        Self { sts, identities, ..Self::over(Arc::new(calls), budget, clock, metrics) }
     }
 
     /// The flows over any `api`, each call of which is counted by `budget` and `metrics`.
     pub fn over(api: Arc<dyn Api>, budget: Arc<Budget>, clock: Clock, metrics: Arc<Metrics>) -> Self {
-        Self { api, identities: Identities::new(), budget, clock, metrics, sts: None }
+        Self { api, identities: Arc::new(Identities::in_memory()), budget, clock, metrics, sts: None }
     }
 
     /// Whether the broker's own identity is a role, so that assuming another one is role chaining, which AWS limits to

@@ -16,6 +16,7 @@ mod flows;
 mod hints;
 mod identities;
 mod lane;
+mod store;
 mod trip;
 mod user_pools;
 
@@ -37,7 +38,9 @@ pub use api::{Api, Calling};
 pub use budget::{Budget, Quota, Rates};
 pub use clients::Config;
 pub use flows::Aws;
+pub use identities::{Identities, Writer};
 pub use lane::{Demand, Lane, Load, Rank};
+pub use store::StoreError;
 pub use user_pools::{AppClient, AwsUserPools, Tokens, UserPools, UserPoolsConfig};
 
 /// The seam between the broker and AWS: one method and, for who has a budget, three more, so that the core can be

@@ -106,7 +106,7 @@ fn the_login_goes_under_its_issuer_unless_configured() {
 
 #[test]
 fn an_identity_belongs_to_one_user_of_one_pool() {
-    let identities = Identities::new();
+    let identities = Identities::in_memory();
     let alice = user(&order());
     identities.keep(alice, IdentityId(ID.into()));
     let other = |change: fn(&mut Order)| {

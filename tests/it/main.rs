@@ -20,6 +20,7 @@ mod readme;
 mod refresh;
 mod refusals;
 mod sessions;
+mod state;
 mod support;
 mod third_party;
 mod upstream;

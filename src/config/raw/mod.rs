@@ -20,6 +20,7 @@ pub(super) struct Document {
     pub(super) upstream: Upstream,
     pub(super) sessions: Sessions,
     pub(super) configured_sessions: Field<Vec<ConfiguredSession>>,
+    pub(super) state: State,
     pub(super) audit: Audit,
     pub(super) admin: Admin,
 }
@@ -126,6 +127,11 @@ pub(super) struct ConfiguredSession {
     pub(super) authorization_token_file: Field<String>,
 }
 
+/// `[state]`
+pub(super) struct State {
+    pub(super) dir: Field<String>,
+}
+
 /// `[audit]`
 pub(super) struct Audit {
     pub(super) file: Field<String>,
@@ -149,10 +155,11 @@ impl Document {
             upstream: Upstream::read(table.table("upstream")),
             sessions: Sessions::read(table.table("sessions")),
             configured_sessions: all(table.tables("configured_sessions"), ConfiguredSession::read),
+            state: State::read(table.table("state")),
             audit: Audit::read(table.table("audit")),
             admin: Admin::read(table.table("admin")),
         };
-        table.finish(&["state"]);
+        table.finish(&[]);
         document
     }
 }
@@ -304,6 +311,14 @@ impl ConfiguredSession {
         };
         table.finish(&[]);
         session
+    }
+}
+
+impl State {
+    fn read(mut table: Table<'_>) -> Self {
+        let state = Self { dir: table.take("dir") };
+        table.finish(&[]);
+        state
     }
 }
 
