@@ -57,6 +57,10 @@ labels!(
     Result { Ok = "ok", Denied = "denied", Throttled = "throttled", Unavailable = "unavailable", Invalid = "invalid" }
 );
 labels!(
+    /// What became of a configuration that was read while running.
+    Reload { Ok = "ok", Invalid = "invalid" }
+);
+labels!(
     /// What the verifier found.
     Verification {
         Ok = "ok", Cached = "cached", Malformed = "malformed", Algorithm = "algorithm",
@@ -90,6 +94,7 @@ pub struct Metrics {
     pub sessions: IntGauge,
     verifications: IntCounterVec,
     jwks_fetches: IntCounterVec,
+    config_reloads: IntCounterVec,
     /// When the key set that is longest without a fetch was fetched.
     pub jwks_last_success: IntGauge,
     /// Lines of the audit log that were lost.
@@ -166,6 +171,11 @@ impl Metrics {
             sessions: make.gauge("sessions", "Sessions that are open.")?,
             verifications: make.counters("token_verifications_total", "Tokens judged, by result.", &["result"])?,
             jwks_fetches: make.counters("jwks_fetches_total", "Fetches of key sets, by result.", &["result"])?,
+            config_reloads: make.counters(
+                "config_reloads_total",
+                "Configurations read while running: put in force, or refused.",
+                &["result"],
+            )?,
             jwks_last_success: make.gauge(
                 "jwks_last_success_timestamp_seconds",
                 "When the key set that waits longest was last fetched.",
@@ -227,6 +237,11 @@ impl Metrics {
         *self.lost_lines.lock().unwrap_or_else(PoisonError::into_inner) = lost;
     }
 
+    /// Counts one configuration that was read while running.
+    pub fn reloaded(&self, reload: Reload) {
+        self.config_reloads.with_label_values(&[reload.as_str()]).inc();
+    }
+
     /// Everything in Prometheus's text format 0.0.4.
     ///
     /// # Errors
@@ -255,6 +270,7 @@ impl Metrics {
                 self.requests.with_label_values(&[listener.as_str(), outcome.as_str()]);
             }
         }
+        Reload::ALL.iter().for_each(|value| drop(self.config_reloads.with_label_values(&[value.as_str()])));
         Lookup::ALL.iter().for_each(|value| drop(self.lookups.with_label_values(&[value.as_str()])));
         Verification::ALL.iter().for_each(|value| drop(self.verifications.with_label_values(&[value.as_str()])));
         for result in Result::ALL {

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 pub const MOST_BYTES: usize = 16_384;
 
 /// A file that holds one secret, on one line.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretFile(PathBuf);
 
 impl SecretFile {

@@ -37,6 +37,7 @@ use keys::{KeySet, Lookup};
 use verdicts::{Verdict, Verdicts};
 
 /// Which tokens are taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The user pools whose users may ask.
     pub user_pools: Vec<UserPool>,
@@ -56,7 +57,7 @@ impl Config {
 }
 
 /// One Cognito user pool.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserPool {
     /// Its id: `REGION_NAME`.
     pub id: Arc<str>,
@@ -68,12 +69,14 @@ pub struct UserPool {
     pub jwks_url: Url,
 }
 
-/// Verifies tokens against the key sets of the configured user pools.
+/// Verifies tokens against the key sets of the configured user pools. Does not change: another configuration has
+/// another verifier, which shares what stays ([`Verifier::renewed`]).
 pub struct Verifier {
     clock: Clock,
     metrics: Arc<Metrics>,
-    token_bytes: usize,
-    access_tokens: bool,
+    config: Config,
+    /// Goes up with each change of the configuration: a verdict given under another one no longer holds.
+    generation: u64,
     pools: HashMap<Arc<str>, Arc<Pool>>,
     verdicts: Arc<Verdicts>,
 }
@@ -91,7 +94,7 @@ const SWEEP_PERIOD: Duration = Duration::from_secs(60);
 /// A user pool with its keys as they are now.
 struct Pool {
     config: UserPool,
-    keys: KeySet,
+    keys: Arc<KeySet>,
 }
 
 /// Why a token was not taken: the metric's label, and a sentence for the log that holds nothing of the token.
@@ -109,20 +112,41 @@ impl Verifier {
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> (Self, Vec<Keeper>, Sweeper) {
-        let mut pools = HashMap::new();
-        let mut keepers = Vec::new();
-        for pool in &config.user_pools {
-            let (keys, keeper) =
-                KeySet::new(pool.jwks_url.clone(), Arc::clone(fetcher), clock.clone(), Arc::clone(&metrics));
-            keepers.push(keeper);
-            let issuers = pool.issuers.clone();
-            let pool = Arc::new(Pool { config: pool.clone(), keys });
-            pools.extend(issuers.into_iter().map(|issuer| (issuer, Arc::clone(&pool))));
-        }
         let verdicts = Arc::new(Verdicts::new(config.verdicts));
         let sweeper = Sweeper { verdicts: Arc::clone(&verdicts), clock: clock.clone(), metrics: Arc::clone(&metrics) };
-        let Config { token_bytes, access_tokens, .. } = config;
-        (Self { clock, metrics, token_bytes, access_tokens, pools, verdicts }, keepers, sweeper)
+        let mut verifier = Self { clock, metrics, config, generation: 0, pools: HashMap::new(), verdicts };
+        let (pools, keepers) = verifier.open_pools(&verifier.config, fetcher);
+        verifier.pools = pools;
+        (verifier, keepers, sweeper)
+    }
+
+    /// The verifier for another configuration. The keys of user pools whose `jwks_url` stays are kept; for the others
+    /// there are keepers. Those of pools that are gone end with the last request that needs them.
+    pub fn renewed(&self, config: Config, fetcher: &Arc<dyn FetchKeys>) -> (Self, Vec<Keeper>) {
+        let (pools, keepers) = self.open_pools(&config, fetcher);
+        self.verdicts.limit(config.verdicts);
+        let generation = self.generation + u64::from(config != self.config);
+        let (clock, metrics, verdicts) = (self.clock.clone(), Arc::clone(&self.metrics), Arc::clone(&self.verdicts));
+        (Self { clock, metrics, config, generation, pools, verdicts }, keepers)
+    }
+
+    /// Which configuration this is: the same number means the same one.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The id of the user pool whose tokens from `issuer` to `client_id` are taken, if one's are.
+    pub fn admits(&self, issuer: &str, client_id: &str) -> Option<&Arc<str>> {
+        let pool = &self.pools.get(issuer)?.config;
+        pool.client_ids.iter().any(|known| **known == *client_id).then_some(&pool.id)
+    }
+
+    /// What this configuration makes of a token whose signature was verified before.
+    ///
+    /// # Errors
+    /// [`Kind::Unauthorized`] with the first rule that the token breaks.
+    pub fn read_again(&self, token: &CupToken) -> Result<Caller, Error> {
+        read_unverified(token.expose_secret(), &self.config, self.clock.now())
     }
 
     /// Judges `token`, now and every time: a verdict is remembered, its expiry is checked again.
@@ -134,7 +158,7 @@ impl Verifier {
     /// cap, [`Kind::KeysUnavailable`] when its key is unknown and the key set cannot be fetched.
     pub async fn verify(&self, token: &CupToken) -> Result<Arc<Caller>, Error> {
         let text = token.expose_secret();
-        if text.len() > self.token_bytes {
+        if text.len() > self.config.token_bytes {
             self.metrics.verified(Verification::TooLarge);
             return Err(Error::new(Kind::RequestTooLarge, "the token is longer than limits.token_bytes"));
         }
@@ -176,8 +200,27 @@ impl Verifier {
     fn remembered(&self, digest: &Digest) -> Option<Arc<Caller>> {
         let verdict = self.verdicts.get(digest)?;
         let pool = self.pools.get(&verdict.caller.issuer)?;
-        let current = pool.keys.current().generation() == verdict.generation;
+        let current = pool.keys.current().generation() == verdict.keys && verdict.configuration == self.generation;
         (current && !verdict.caller.expires.passed(self.clock.now())).then_some(verdict.caller)
+    }
+
+    /// The pools of `config` by issuer, with the keys of this verifier's where they come from the same address, and a
+    /// keeper for each other key set.
+    fn open_pools(&self, config: &Config, fetcher: &Arc<dyn FetchKeys>) -> (HashMap<Arc<str>, Arc<Pool>>, Vec<Keeper>) {
+        let mut pools = HashMap::new();
+        let mut keepers = Vec::new();
+        for config in &config.user_pools {
+            let kept = self.pools.values().find(|pool| pool.config.jwks_url == config.jwks_url);
+            let keys = kept.map(|pool| Arc::clone(&pool.keys)).unwrap_or_else(|| {
+                let (clock, metrics) = (self.clock.clone(), Arc::clone(&self.metrics));
+                let (keys, keeper) = KeySet::new(config.jwks_url.clone(), Arc::clone(fetcher), clock, metrics);
+                keepers.push(keeper);
+                Arc::new(keys)
+            });
+            let pool = Arc::new(Pool { config: config.clone(), keys });
+            pools.extend(config.issuers.iter().map(|issuer| (Arc::clone(issuer), Arc::clone(&pool))));
+        }
+        (pools, keepers)
     }
 
     async fn judge(&self, text: &str) -> Result<Verdict, Fault> {
@@ -192,8 +235,8 @@ impl Verifier {
             Lookup::Unavailable => return Err(Fault::KeysUnavailable),
         };
         token::verify_signature(&parts, &key)?;
-        let caller = claims::judge(claims, issuer, &pool.config, self.access_tokens, self.clock.now())?;
-        Ok(Verdict { caller: Arc::new(caller), generation })
+        let caller = claims::judge(claims, issuer, &pool.config, self.config.access_tokens, self.clock.now())?;
+        Ok(Verdict { caller: Arc::new(caller), keys: generation, configuration: self.generation })
     }
 
     fn refuse(&self, fault: Fault) -> Error {

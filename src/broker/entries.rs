@@ -16,13 +16,16 @@ use crate::broker::schedule::{State, Step, step};
 use crate::broker::wishes::Selector;
 use crate::clock::Moment;
 use crate::error::{Error, Kind};
-use crate::model::Credentials;
-use crate::model::RoleArn;
+use crate::model::{Ask, Credentials, RoleArn};
 use crate::upstream::{Load, Order, Rank, Session, Target};
 
 /// What an exchange for this entry needs, except for the login, which is in the slot.
 #[derive(Clone)]
 pub(super) struct Wanted {
+    /// The generation of the rulebook that this was planned by, or last confirmed by.
+    pub(super) planned: u64,
+    /// What was asked for, so that another rulebook can decide on it again.
+    pub(super) ask: Arc<Ask>,
     pub(super) subject: Subject,
     pub(super) target: Arc<Target>,
     pub(super) issuer: Arc<str>,
@@ -45,7 +48,7 @@ pub(super) struct Entry {
     pub(super) failures: u32,
     /// After a failure: not before this, and what to tell until then.
     pub(super) refused: Option<(Duration, Error)>,
-    /// An exchange that was launched before this many purges is void.
+    /// An exchange that was launched before this many withdrawals is void.
     pub(super) valid_from: u64,
     /// This entry's own place in every spread, from -1 to 1.
     pub(super) spread: f64,
@@ -109,14 +112,9 @@ impl Entries {
         if self.by_key.len() < self.capacity {
             return Ok(None);
         }
-        let mut rng = rand::rng();
-        let sample = (0..SAMPLE).filter_map(|_| {
-            let place = rng.random_range(0..self.by_key.len());
-            self.by_key.get_index(place).map(|(key, _)| *key)
-        });
         // Should a whole sample be on its way, the first idle one will do.
         let idle = || self.by_key.iter().find(|(_, entry)| entry.can_wait()).map(|(key, _)| *key);
-        self.coldest(sample).or_else(idle).map(Some).ok_or(Full::All)
+        self.coldest(self.sample()).or_else(idle).map(Some).ok_or(Full::All)
     }
 
     pub(super) fn insert(&mut self, key: Key, wanted: Wanted) -> &mut Entry {
@@ -149,6 +147,27 @@ impl Entries {
         Some(entry)
     }
 
+    /// The keys of all entries that `meant` picks.
+    pub(super) fn keys_where(&self, meant: impl Fn(&Entry) -> bool) -> Vec<Key> {
+        self.by_key.iter().filter(|(_, entry)| meant(entry)).map(|(key, _)| *key).collect()
+    }
+
+    /// Sets new bounds. Returns those entries that their user has too many of, unless somebody waits for them; for the others see
+    /// [`Entries::surplus`].
+    pub(super) fn resize(&mut self, capacity: usize, per_subject: usize) -> Vec<Key> {
+        (self.capacity, self.per_subject) = (capacity, per_subject);
+        let full = self.by_subject.values().filter(|own| own.len() > per_subject);
+        full.flat_map(|own| self.coldest_of(own, own.len() - per_subject)).collect()
+    }
+
+    /// An entry that has to go since there are more than there may be, unless somebody waits for each that was looked at.
+    pub(super) fn surplus(&self) -> Option<Key> {
+        if self.by_key.len() <= self.capacity {
+            return None;
+        }
+        self.coldest(self.sample())
+    }
+
     /// The keys of all entries that a purge means.
     pub(super) fn matching(&self, selector: &Selector) -> Vec<Key> {
         let meant = |entry: &Entry| match selector {
@@ -158,7 +177,7 @@ impl Entries {
                 *entry.wanted.issuer == **issuer && *entry.wanted.user == **subject
             }
         };
-        self.by_key.iter().filter(|(_, entry)| meant(entry)).map(|(key, _)| *key).collect()
+        self.keys_where(meant)
     }
 
     /// Sets when to look at `key` next; earlier times for it no longer count.
@@ -188,6 +207,23 @@ impl Entries {
     /// The earliest time in the queue.
     pub(super) fn next_due(&self) -> Option<Duration> {
         self.due.peek().map(|Reverse((due, _, _))| *due)
+    }
+
+    /// A few entries at random.
+    fn sample(&self) -> impl Iterator<Item = Key> {
+        let mut rng = rand::rng();
+        (0..SAMPLE).filter_map(move |_| {
+            let place = rng.random_range(0..self.by_key.len());
+            self.by_key.get_index(place).map(|(key, _)| *key)
+        })
+    }
+
+    fn coldest_of(&self, keys: &[Key], number: usize) -> Vec<Key> {
+        let idle = keys.iter().filter(|key| self.by_key.get(*key).is_some_and(Entry::can_wait));
+        let mut idle: Vec<_> = idle.copied().collect();
+        idle.sort_by_key(|key| self.by_key.get(key).map(|entry| entry.slot.last_asked()));
+        idle.truncate(number);
+        idle
     }
 
     fn coldest(&self, keys: impl Iterator<Item = Key>) -> Option<Key> {

@@ -8,8 +8,9 @@ use crate::broker::entries::Wanted;
 use crate::broker::key::{Key, Subject};
 use crate::broker::{Broker, Decision, Grant};
 use crate::clock::{Expiry, Moment};
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::metrics::Lookup;
+use crate::model::Ask;
 use crate::roles::Reason;
 
 /// A guest has no login that could end: longer than any process runs.
@@ -17,13 +18,10 @@ const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 impl Broker {
     pub(super) async fn answer_guest(&self, name: &str, handle: &str, holder: bool) -> Result<Grant, Error> {
-        let profile = self.profiles.get(name);
-        let profile = profile.ok_or_else(|| Error::new(Kind::NotFound, "no profile has the asked name"))?;
-        if !profile.allow_unauthenticated {
-            let cause = "the profile takes no guests (profiles.*.allow_unauthenticated)";
-            return Err(Error::new(Kind::ProfileNotAllowed, cause));
-        }
-        let (key, now) = (Key::guest(name, handle), self.clock.now());
+        let rulebook = self.rulebook.load_full();
+        let profile = rulebook.profile(name)?;
+        profile.admit_guests()?;
+        let (key, now) = (Key::guest(name, &profile.target.identity_pool_id, handle), self.clock.now());
         let decision = |hit| Decision { flow: profile.target.flow, reason: Reason::PoolDecides, hit };
         if let Some((_, credentials)) = self.take(&key, holder, now) {
             self.metrics.looked_up(Lookup::Hit);
@@ -31,6 +29,8 @@ impl Broker {
         }
         self.metrics.looked_up(Lookup::Miss);
         let wanted = Wanted {
+            planned: rulebook.generation,
+            ask: Arc::new(Ask { profile: name.to_owned(), ..Ask::default() }),
             subject: Subject::guest(name, handle),
             target: Arc::clone(&profile.target),
             issuer: "".into(),

@@ -3,9 +3,11 @@
 use crate::broker::profile::Plan;
 use crate::digest::{Digest, of_parts};
 use crate::model::Caller;
+use crate::upstream::Target;
 
-/// The digest of (profile, issuer, subject, client, role, session, claims' fingerprint), each with its length before
-/// it: two askers share an entry only if all of these are the same.
+/// The digest of (profile, target, issuer, subject, client, role, session, claims' fingerprint), each with its length
+/// before it: two askers share an entry only if all of these are the same. The target is there since a reload may give
+/// a profile another one: from then on nobody finds what came of the old one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Key(Digest);
 
@@ -14,11 +16,17 @@ pub(super) struct Key(Digest);
 pub(super) struct Subject(Digest);
 
 impl Key {
-    pub(super) fn new(profile: &str, caller: &Caller, plan: &Plan) -> Self {
+    pub(super) fn new(profile: &str, target: &Target, caller: &Caller, plan: &Plan) -> Self {
         // In the enhanced flow, a role that was asked for differs from the same role by default: only the first is sent.
         let role = plan.role.as_ref().map_or("", |role| role.as_str());
         Self(of_parts(&[
             profile.as_bytes(),
+            target.flow.as_str().as_bytes(),
+            target.identity_pool_id.as_bytes(),
+            optional(target.logins_key.as_deref()),
+            target.region.as_bytes(),
+            &target.duration.as_secs().to_be_bytes(),
+            optional(target.external_id.as_deref()),
             caller.issuer.as_bytes(),
             caller.subject.as_bytes(),
             caller.client_id.as_bytes(),
@@ -32,9 +40,14 @@ impl Key {
 impl Key {
     /// The entry of a guest, by the handle that its caller gave it: a list of other length than a caller's, and so never
     /// the same.
-    pub(super) fn guest(profile: &str, handle: &str) -> Self {
-        Self(of_parts(&[b"guest", profile.as_bytes(), handle.as_bytes()]))
+    pub(super) fn guest(profile: &str, identity_pool_id: &str, handle: &str) -> Self {
+        Self(of_parts(&[b"guest", profile.as_bytes(), identity_pool_id.as_bytes(), handle.as_bytes()]))
     }
+}
+
+/// A text that may be missing; an empty one is refused by the configuration.
+fn optional(text: Option<&str>) -> &[u8] {
+    text.unwrap_or_default().as_bytes()
 }
 
 impl Subject {
@@ -57,12 +70,12 @@ mod tests {
     use crate::clock::{Expiry, Moment};
     use crate::model::{RoleArn, TokenUse};
     use crate::roles::{Choice, Reason};
-    use crate::upstream::Session;
+    use crate::upstream::{Flow, Session};
 
-    type Parts = (String, String, String, String, Option<String>, Session, [u8; 32]);
+    type Parts = (String, String, String, String, String, Option<String>, Session, [u8; 32]);
 
     fn key(parts: &Parts) -> Key {
-        let (profile, issuer, subject, client, role, session, fingerprint) = parts;
+        let (profile, pool, issuer, subject, client, role, session, fingerprint) = parts;
         let now = Moment { wall: SystemTime::UNIX_EPOCH, boot: Duration::ZERO };
         let caller = Caller {
             user_pool: "pool".into(),
@@ -81,14 +94,22 @@ mod tests {
             choice,
             fingerprint: *fingerprint,
         };
-        Key::new(profile, &caller, &plan)
+        let target = Target {
+            flow: Flow::Enhanced,
+            identity_pool_id: pool.as_str().into(),
+            logins_key: None,
+            region: "".into(),
+            duration: Duration::ZERO,
+            external_id: None,
+        };
+        Key::new(profile, &target, &caller, &plan)
     }
 
     /// Short texts over few letters, separators and look-alikes among them, so that near-collisions are common.
     fn parts() -> impl Strategy<Value = Parts> {
         let text = || "[ab|:\u{0}é]{0,3}";
         let arn = prop::option::of("[ab|:]{1,3}");
-        (text(), text(), text(), text(), arn, session(), prop::array::uniform32(0_u8..2))
+        (text(), text(), text(), text(), text(), arn, session(), prop::array::uniform32(0_u8..2))
     }
 
     fn session() -> impl Strategy<Value = Session> {
@@ -117,7 +138,8 @@ mod tests {
             let cut = cut.min(text.len() - 1);
             let split = |at: usize| {
                 let (issuer, subject) = (text[..at].to_owned(), text[at..].to_owned());
-                key(&("default".to_owned(), issuer, subject, "client".to_owned(), None, Session::default(), [0; 32]))
+                let pool = String::new();
+                key(&("default".to_owned(), pool, issuer, subject, "client".to_owned(), None, Session::default(), [0; 32]))
             };
             prop_assert_ne!(split(cut), split(cut - 1));
         }

@@ -11,6 +11,8 @@ mod key;
 mod profile;
 mod queue;
 mod refresher;
+mod reload;
+mod rulebook;
 mod schedule;
 mod sessions;
 mod watch;
@@ -21,7 +23,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot, watch as channel};
 
 use crate::auth::Verifier;
 use crate::clock::{Clock, Expiry, Moment};
@@ -44,12 +47,13 @@ pub use wishes::Selector;
 use cache::{Cache, Slot};
 use entries::Wanted;
 use key::{Key, Subject};
-use profile::Plan;
+use rulebook::{InForce, Rulebook};
 use sessions::Sessions;
 use watch::Watchers;
 use wishes::{Miss, Wish};
 
 /// What the broker decides by.
+#[derive(Clone, Debug)]
 pub struct Config {
     /// The profiles by name.
     pub profiles: HashMap<String, Profile>,
@@ -102,20 +106,23 @@ pub struct Decision {
 
 /// The readers' side of everything.
 pub struct Broker {
-    verifier: Verifier,
-    profiles: HashMap<String, Profile>,
+    rulebook: InForce,
+    /// Tells watches of each reload.
+    reloads: channel::Sender<u64>,
     cache: Arc<Cache>,
     sessions: Sessions,
     watchers: Watchers,
     wishes: mpsc::Sender<Wish>,
     refresher_lives: Arc<AtomicBool>,
-    min_remaining: Duration,
     clock: Clock,
     metrics: Arc<Metrics>,
 }
 
 /// How often sessions that are over are looked for.
 const SWEEP_PERIOD: Duration = Duration::from_secs(60);
+
+/// What readiness puts before an issuer whose key set was never fetched.
+pub const KEYS: &str = "jwks:";
 
 /// How many wishes may wait for the refresher, which takes each in microseconds.
 const WISHES: usize = 16_384;
@@ -131,9 +138,12 @@ impl Broker {
     ) -> (Self, Refresher) {
         let cache = Arc::new(Cache::new());
         let (wishes, queue) = mpsc::channel(WISHES);
+        let rulebook = Rulebook::new(verifier, config.profiles, config.policy.min_remaining);
+        let rulebook = Arc::new(ArcSwap::from_pointee(rulebook));
         let refresher = Refresher::new(
             queue,
             Arc::clone(&cache),
+            Arc::clone(&rulebook),
             exchange,
             config.policy,
             config.limits,
@@ -142,13 +152,12 @@ impl Broker {
         );
         let broker = Self {
             refresher_lives: refresher.alive(),
-            verifier,
-            profiles: config.profiles,
+            rulebook,
+            reloads: channel::Sender::new(0),
             cache,
             sessions: Sessions::new(config.sessions, config.configured_sessions),
             watchers: Watchers::default(),
             wishes,
-            min_remaining: config.policy.min_remaining,
             clock,
             metrics,
         };
@@ -162,10 +171,10 @@ impl Broker {
     pub async fn credentials(&self, token: &CupToken, ask: &Ask, visit: Visit) -> Result<Grant, Error> {
         let held_until = tokio::time::Instant::now() + visit.hold;
         // Always, also when the cache is warm.
-        let verified = tokio::time::timeout_at(held_until, self.verifier.verify(token)).await;
+        let verified = tokio::time::timeout_at(held_until, self.verify(token)).await;
         let done = match verified.unwrap_or_else(|_elapsed| Err(no_keys_yet())) {
-            Ok(caller) => {
-                let answer = self.answer(&caller, token, ask, visit.holder);
+            Ok((rulebook, caller)) => {
+                let answer = self.answer(&rulebook, &caller, token, ask, visit.holder);
                 let done = tokio::time::timeout_at(held_until, answer).await;
                 done.unwrap_or_else(|_elapsed| Err(not_yet())).map_err(|error| error.about(&caller))
             }
@@ -193,8 +202,8 @@ impl Broker {
     /// # Errors
     /// For a token that is refused, and for a profile or alias that is not there.
     pub async fn explain(&self, token: &CupToken, ask: &Ask) -> Result<Explanation, Error> {
-        let caller = self.verifier.verify(token).await?;
-        explain(&self.profiles, &caller, ask)
+        let (rulebook, caller) = self.verify(token).await?;
+        explain(rulebook.profiles(), &caller, ask)
     }
 
     /// Drops what is held for `selector`, sessions included, and says how many entries that were. An exchange that is
@@ -216,13 +225,13 @@ impl Broker {
 
     /// The flow of a profile, if there is one of this name.
     pub fn flow(&self, profile: &str) -> Option<Flow> {
-        self.profiles.get(profile).map(|profile| profile.target.flow)
+        self.rulebook.load().profile(profile).ok().map(|profile| profile.target.flow)
     }
 
     /// What has to happen before the broker is ready, as readiness names it.
     pub fn waiting_for(&self) -> Vec<String> {
-        let keys = self.verifier.waiting_for();
-        let mut waiting: Vec<_> = keys.iter().map(|issuer| format!("jwks:{issuer}")).collect();
+        let keys = self.rulebook.load().verifier.waiting_for();
+        let mut waiting: Vec<_> = keys.iter().map(|issuer| format!("{KEYS}{issuer}")).collect();
         if self.wishes.is_closed() || !self.refresher_lives.load(Ordering::Relaxed) {
             waiting.push("refresher".to_owned());
         }
@@ -234,13 +243,31 @@ impl Broker {
         let remaining = self.cache.least_remaining(self.clock.now());
         self.metrics.min_remaining.set(remaining.map_or(f64::INFINITY, |time| time.as_secs_f64()));
         self.metrics.sessions.set(i64::try_from(self.sessions.count()).unwrap_or(i64::MAX));
-        self.verifier.observe();
+        self.rulebook.load().verifier.observe();
     }
 
-    async fn answer(&self, caller: &Arc<Caller>, token: &CupToken, ask: &Ask, holder: bool) -> Result<Grant, Error> {
-        let (profile, plan) = self.plan(caller, ask)?;
+    /// `token`'s bearer, and the rulebook in force. Should it be replaced while keys are waited for, the new one says.
+    async fn verify(&self, token: &CupToken) -> Result<(Arc<Rulebook>, Arc<Caller>), Error> {
+        loop {
+            let rulebook = self.rulebook.load_full();
+            let verified = rulebook.verifier.verify(token).await;
+            if Arc::ptr_eq(&rulebook, &self.rulebook.load()) {
+                return verified.map(|caller| (rulebook, caller));
+            }
+        }
+    }
+
+    async fn answer(
+        &self,
+        rulebook: &Rulebook,
+        caller: &Arc<Caller>,
+        token: &CupToken,
+        ask: &Ask,
+        holder: bool,
+    ) -> Result<Grant, Error> {
+        let (profile, plan) = rulebook.plan(caller, ask)?;
         let flow = profile.target.flow;
-        let key = Key::new(&ask.profile, caller, &plan);
+        let key = Key::new(&ask.profile, &profile.target, caller, &plan);
         let reason = plan.choice.reason;
         if let Some(credentials) = self.fresh(&key, token, caller, holder) {
             self.metrics.looked_up(Lookup::Hit);
@@ -248,6 +275,8 @@ impl Broker {
         }
         self.metrics.looked_up(Lookup::Miss);
         let wanted = Wanted {
+            planned: rulebook.generation,
+            ask: Arc::new(ask.clone()),
             subject: Subject::new(caller),
             target: Arc::clone(&profile.target),
             issuer: Arc::clone(&caller.issuer),
@@ -258,12 +287,6 @@ impl Broker {
         };
         let credentials = self.ask_refresher(key, Some(token.clone()), caller.expires, wanted, holder).await?;
         Ok(self.grant(credentials, Some(caller), Decision { flow, reason, hit: false }))
-    }
-
-    fn plan(&self, caller: &Caller, ask: &Ask) -> Result<(&Profile, Plan), Error> {
-        let profile = self.profiles.get(&ask.profile);
-        let profile = profile.ok_or_else(|| Error::new(Kind::NotFound, "no profile has the asked name"))?;
-        Ok((profile, profile.plan(caller, ask)?))
     }
 
     fn fresh(&self, key: &Key, token: &CupToken, caller: &Caller, holder: bool) -> Option<Arc<Credentials>> {
@@ -305,7 +328,7 @@ impl Broker {
     }
 
     fn grant(&self, credentials: Arc<Credentials>, caller: Option<&Arc<Caller>>, decision: Decision) -> Grant {
-        let near_expiry = credentials.expires.remaining(self.clock.now()) < self.min_remaining;
+        let near_expiry = credentials.expires.remaining(self.clock.now()) < self.rulebook.load().min_remaining;
         if near_expiry {
             self.metrics.near_expiry_served.inc();
         }

@@ -14,6 +14,7 @@ use crate::templates::{
 use crate::upstream::{Flow, Session, Target};
 
 /// A profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
     /// The user pools whose users are admitted.
     pub user_pools: HashSet<Arc<str>>,
@@ -32,6 +33,7 @@ pub struct Profile {
 }
 
 /// The parts of a session that claims fill in.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionTemplates {
     /// `RoleSessionName`.
     pub name: NameTemplate,
@@ -96,15 +98,22 @@ impl Profile {
     }
 
     pub(super) fn admit(&self, caller: &Caller) -> Result<(), Error> {
-        if !self.user_pools.contains(&caller.user_pool) {
-            let cause = "the token's user pool is not admitted to the profile (profiles.*.user_pools)";
-            return Err(Error::new(Kind::ProfileNotAllowed, cause));
-        }
+        self.admit_pool(&caller.user_pool)?;
         if caller.token_use == TokenUse::Access && !self.accept_access_tokens {
             let cause = "token_use is not \"id\": identity pools take ID tokens only";
             return Err(Error::new(Kind::Unauthorized, cause));
         }
         Ok(())
+    }
+
+    pub(super) fn admit_pool(&self, user_pool: &Arc<str>) -> Result<(), Error> {
+        let cause = "the token's user pool is not admitted to the profile (profiles.*.user_pools)";
+        self.user_pools.contains(user_pool).then_some(()).ok_or_else(|| Error::new(Kind::ProfileNotAllowed, cause))
+    }
+
+    pub(super) fn admit_guests(&self) -> Result<(), Error> {
+        let cause = "the profile takes no guests (profiles.*.allow_unauthenticated)";
+        self.allow_unauthenticated.then_some(()).ok_or_else(|| Error::new(Kind::ProfileNotAllowed, cause))
     }
 
     fn session(&self, caller: &Caller, ask: &Ask) -> Result<Session, Error> {

@@ -111,7 +111,7 @@ mod tests {
     }
 
     fn place(due: u64, name: &str) -> Place {
-        Place { due: Duration::from_secs(due), key: Key::guest("test", name) }
+        Place { due: Duration::from_secs(due), key: Key::guest("test", "", name) }
     }
 
     fn drain(queue: &mut Queue, rank: Rank, open: &[bool; Lane::COUNT]) -> Vec<u64> {

@@ -6,8 +6,10 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch as channel;
+
 use crate::broker::key::Subject;
-use crate::broker::{Broker, Decision, Grant, Key, Visit};
+use crate::broker::{Broker, Decision, Grant, Key, Rulebook, Visit};
 use crate::error::{Error, Kind};
 use crate::model::{Ask, Caller, Credentials};
 use crate::secret::CupToken;
@@ -21,6 +23,9 @@ pub struct Watch {
     key: Key,
     caller: Arc<Caller>,
     decision: Decision,
+    /// The generation of the rulebook that `key` is by.
+    planned: u64,
+    reloads: channel::Receiver<u64>,
     last: Option<Arc<Credentials>>,
     _place: Place,
 }
@@ -38,6 +43,9 @@ struct Place {
 /// Most watches of one user.
 const PER_SUBJECT: usize = 32;
 
+/// The pause before a reload's consequences are looked at again that cannot be told yet.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// The longest time without a look: a suspended machine does not wake tokio's timers.
 const LOOK: Duration = Duration::from_secs(15);
 
@@ -48,16 +56,11 @@ impl Watch {
     /// # Errors
     /// When the token or the ask is refused, or when the user has as many watches as one may have.
     pub async fn open(broker: &Arc<Broker>, token: CupToken, ask: Ask, hold: Duration) -> Result<Self, Error> {
-        let caller = broker.verifier.verify(&token).await?;
-        let opened = || {
-            let (profile, plan) = broker.plan(&caller, &ask)?;
-            let key = Key::new(&ask.profile, &caller, &plan);
-            let decision = Decision { flow: profile.target.flow, reason: plan.choice.reason, hit: false };
-            Ok((key, decision, broker.watchers.take(Subject::new(&caller))?))
-        };
-        let (key, decision, place) = opened().map_err(|error: Error| error.about(&caller))?;
-        let broker = Arc::clone(broker);
-        Ok(Self { broker, token, ask, hold, key, caller, decision, last: None, _place: place })
+        let (rulebook, caller) = broker.verify(&token).await?;
+        let opened = || Ok((plan(&rulebook, &caller, &ask)?, broker.watchers.take(Subject::new(&caller))?));
+        let ((key, decision), place) = opened().map_err(|error: Error| error.about(&caller))?;
+        let (broker, planned, reloads) = (Arc::clone(broker), rulebook.generation, broker.reloads.subscribe());
+        Ok(Self { broker, token, ask, hold, key, caller, decision, planned, reloads, last: None, _place: place })
     }
 
     /// The credentials at first, and at each later call the next ones that it has not given yet.
@@ -86,6 +89,9 @@ impl Watch {
     /// Waits for something to happen, and returns the credentials if they are new ones.
     async fn step(&mut self) -> Result<Option<Grant>, Error> {
         let Some(last) = self.last.clone() else { return self.ask().await };
+        if self.broker.rulebook.load().generation != self.planned {
+            return self.plan_again().await.map(|()| None);
+        }
         let Some(slot) = self.broker.cache.slot(&self.key) else { return self.ask().await };
         let mut renewed = pin!(slot.renewed());
         // From here on nothing is missed: a renewal that came in just before is found by the comparison below, and a slot
@@ -101,10 +107,39 @@ impl Watch {
                 Ok(Some(self.broker.grant(held, Some(&self.caller), self.decision)))
             }
             Some(held) => {
-                tokio::time::timeout(held.expires.remaining(now), renewed).await.ok();
+                let renewed = tokio::time::timeout(held.expires.remaining(now), renewed);
+                tokio::select! {
+                    _ = renewed => {}
+                    // A reload that came in since the look at the rulebook is told here: the channel had its last value
+                    // when the watch was opened, and each later one since is new.
+                    _ = self.reloads.changed() => {}
+                }
                 Ok(None)
             }
             None => self.ask().await,
+        }
+    }
+
+    /// Decides by the rulebook in force, which is another one than the last time.
+    async fn plan_again(&mut self) -> Result<(), Error> {
+        let decided = match self.broker.verify(&self.token).await {
+            Ok((rulebook, caller)) => {
+                let planned = plan(&rulebook, &caller, &self.ask).map_err(|error| error.about(&caller))?;
+                Ok((planned, rulebook.generation))
+            }
+            Err(error) => Err(error),
+        };
+        match decided {
+            Ok(((key, decision), generation)) => {
+                (self.key, self.decision, self.planned) = (key, decision, generation);
+                Ok(())
+            }
+            Err(error) => {
+                if error.kind().passes_by_itself() {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error)
+            }
         }
     }
 
@@ -116,6 +151,12 @@ impl Watch {
         self.last = Some(Arc::clone(&grant.credentials));
         Ok(new.then_some(grant))
     }
+}
+
+fn plan(rulebook: &Rulebook, caller: &Caller, ask: &Ask) -> Result<(Key, Decision), Error> {
+    let (profile, plan) = rulebook.plan(caller, ask)?;
+    let key = Key::new(&ask.profile, &profile.target, caller, &plan);
+    Ok((key, Decision { flow: profile.target.flow, reason: plan.choice.reason, hit: false }))
 }
 
 impl Watchers {

@@ -4,6 +4,7 @@ use tokio::sync::oneshot;
 
 use crate::broker::entries::{Waiter, Wanted};
 use crate::broker::key::Key;
+use crate::broker::reload::Reload;
 use crate::clock::Expiry;
 use crate::secret::CupToken;
 
@@ -13,6 +14,8 @@ pub(super) enum Wish {
     Miss(Box<Miss>),
     /// An entry that was thought unused was asked for.
     Nudge(Key),
+    /// Another configuration is in force.
+    Reload(Box<Reload>),
     /// Drop what is held for these, and say how many entries that were.
     Purge(Selector, oneshot::Sender<usize>),
 }

@@ -19,7 +19,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::app::{self, VERSION};
@@ -29,7 +29,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::dev::{self, AmbiguousRoleResolution, Emulator};
 use crate::metrics::Metrics;
-use crate::server::{Connections, Limits, Phase, serve_http1};
+use crate::server::{Connections, Limits, Phase, Places, serve_http1};
 
 /// How often the tokens are made anew; they live for an hour.
 const TOKEN_PERIOD: Duration = Duration::from_secs(10 * 60);
@@ -274,7 +274,7 @@ fn keep_tokens_fresh(emulator: Arc<Emulator>, dir: PathBuf, clock: Clock) {
 fn serve_emulator(listener: TcpListener, emulator: Arc<Emulator>, clock: Clock) -> Result<(), Failure> {
     let metrics = Metrics::new(VERSION).map_err(|error| Failure::Failed(error.to_string()))?;
     let (forever, phase) = watch::channel(Phase::Serving);
-    let permits = Arc::new(Semaphore::new(LIMITS.connections));
+    let permits = Arc::new(Places::new(LIMITS.connections));
     let connections = Connections::new(permits, Arc::new(metrics), phase);
     app::forward(async move {
         let serve = |stream, phase| {

@@ -29,7 +29,7 @@ pub use warnings::warnings;
 pub const MAX_RULES: usize = 25;
 
 /// How one profile turns claims into a role.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// Who chooses.
     pub mapping: Mapping,

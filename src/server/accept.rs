@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use crate::metrics::Metrics;
-use crate::server::{Limits, MAX_HEADERS, Phase, stopping};
+use crate::server::{Limits, MAX_HEADERS, Phase, Places, stopping};
 
 /// Time for a new connection to say its first byte.
 pub(super) const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,17 +50,17 @@ const FULL_HOUSE: &[u8] =
 
 /// One door's connections.
 pub struct Connections {
-    permits: Arc<Semaphore>,
+    places: Arc<Places>,
     refusals: Arc<Semaphore>,
     metrics: Arc<Metrics>,
     phase: watch::Receiver<Phase>,
 }
 
 impl Connections {
-    /// As many as `permits` allows, which several doors may share; panics are counted in `metrics`, and `phase` says
+    /// As many as there are `places`, which several doors may share; panics are counted in `metrics`, and `phase` says
     /// when to stop.
-    pub fn new(permits: Arc<Semaphore>, metrics: Arc<Metrics>, phase: watch::Receiver<Phase>) -> Self {
-        Self { permits, refusals: Arc::new(Semaphore::new(REFUSALS)), metrics, phase }
+    pub fn new(places: Arc<Places>, metrics: Arc<Metrics>, phase: watch::Receiver<Phase>) -> Self {
+        Self { places, refusals: Arc::new(Semaphore::new(REFUSALS)), metrics, phase }
     }
 
     /// Takes connections from `listener` and gives each to `serve`, until the phase is [`Phase::Stopping`] and the
@@ -101,7 +101,7 @@ impl Connections {
         F: Fn(TcpStream, watch::Receiver<Phase>) -> S,
         S: Future<Output = ()> + Send + 'static,
     {
-        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+        let Some(place) = self.places.take() else {
             if let Ok(place) = Arc::clone(&self.refusals).try_acquire_owned() {
                 served.spawn(async move {
                     tokio::time::timeout(REFUSAL_TIME, refuse(stream)).await.ok();
@@ -117,7 +117,7 @@ impl Connections {
         let serving = serve(stream, self.phase.clone());
         served.spawn(async move {
             serving.await;
-            drop(permit);
+            drop(place);
         });
     }
 

@@ -33,13 +33,12 @@ pub(super) fn door(
     house: &Arc<House>,
     address: SocketAddr,
 ) -> impl Fn(TcpStream, watch::Receiver<Phase>) -> ServeFuture {
-    let limits = house.config.limits;
-    let guard = Arc::new(Guard::new(address, limits));
+    let guard = Arc::new(Guard::new(address));
     let house = Arc::clone(house);
     move |stream, phase| {
         let (house, guard) = (Arc::clone(&house), Arc::clone(&guard));
         Box::pin(async move {
-            serve_http1(stream, limits, phase, |request| answer(&house, &guard, request)).await;
+            serve_http1(stream, house.settings.now().limits, phase, |request| answer(&house, &guard, request)).await;
         })
     }
 }
@@ -59,9 +58,9 @@ async fn answer(house: &House, guard: &Guard, request: Request<Incoming>) -> Res
 }
 
 async fn page(house: &House, guard: &Guard, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Error> {
-    guard.check(request.version(), request.uri(), request.headers())?;
-    if let (&Method::POST, "/purge", Some(token)) = (request.method(), request.uri().path(), &house.config.admin_token)
-    {
+    let settings = house.settings.now();
+    guard.check(settings.limits, request.version(), request.uri(), request.headers())?;
+    if let (&Method::POST, "/purge", Some(token)) = (request.method(), request.uri().path(), &settings.admin_token) {
         return purge(house, token, request).await;
     }
     if request.method() != Method::GET {

@@ -30,13 +30,12 @@ const FORWARDING: &[&str] = &[
 pub(super) struct Guard {
     names: Vec<String>,
     port: u16,
-    limits: Limits,
 }
 
 impl Guard {
     /// The guard of a door that is bound to `address`: it answers to its own address and, on loopback, to the names
     /// of loopback.
-    pub(super) fn new(address: SocketAddr, limits: Limits) -> Self {
+    pub(super) fn new(address: SocketAddr) -> Self {
         let own = match address.ip() {
             IpAddr::V4(ip) => ip.to_string(),
             IpAddr::V6(ip) => format!("[{ip}]"),
@@ -45,7 +44,7 @@ impl Guard {
         if address.ip().is_loopback() {
             names.extend(["127.0.0.1", "localhost", "[::1]"].map(ToOwned::to_owned));
         }
-        Self { names, port: address.port(), limits }
+        Self { names, port: address.port() }
     }
 
     /// Judges a request's head.
@@ -53,7 +52,7 @@ impl Guard {
     /// # Errors
     /// [`Kind::ForbiddenRequest`] for what a browser or a proxy sends, [`Kind::InvalidRequest`] for a request without
     /// exactly one Host, [`Kind::RequestTooLarge`] for too many or too long headers.
-    pub(super) fn check(&self, version: Version, uri: &Uri, headers: &HeaderMap) -> Result<(), Error> {
+    pub(super) fn check(&self, limits: Limits, version: Version, uri: &Uri, headers: &HeaderMap) -> Result<(), Error> {
         self.check_host(version, uri, headers)?;
         let foreign = |name: &HeaderName| FORWARDING.contains(&name.as_str()) || name == ORIGIN || name == REFERER;
         if headers.keys().any(foreign) {
@@ -63,7 +62,7 @@ impl Guard {
             return Err(forbidden("the request comes from a web page (Sec-Fetch-Site)"));
         }
         let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-        if bytes > self.limits.header_bytes || headers.len() > MAX_HEADERS {
+        if bytes > limits.header_bytes || headers.len() > MAX_HEADERS {
             return Err(Error::new(
                 Kind::RequestTooLarge,
                 "the headers are larger than limits.header_bytes, or over 64",
@@ -112,13 +111,14 @@ mod tests {
     use super::*;
 
     fn guard() -> Guard {
-        Guard::new(SocketAddr::from(([127, 0, 0, 1], 2870)), Limits { connections: 1, header_bytes: 1_000 })
+        Guard::new(SocketAddr::from(([127, 0, 0, 1], 2870)))
     }
 
     fn kind(target: &str, headers: &[(&str, &str)]) -> Option<Kind> {
         let map =
             headers.iter().map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap())).collect();
-        guard().check(Version::HTTP_11, &target.parse().unwrap(), &map).err().map(|error| error.kind())
+        let limits = Limits { connections: 1, header_bytes: 1_000 };
+        guard().check(limits, Version::HTTP_11, &target.parse().unwrap(), &map).err().map(|error| error.kind())
     }
 
     #[test]

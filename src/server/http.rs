@@ -56,15 +56,15 @@ pub(super) fn door(
     house: &Arc<House>,
     address: SocketAddr,
 ) -> impl Fn(TcpStream, watch::Receiver<Phase>) -> ServeFuture {
-    let limits = house.config.limits;
-    let guard = Arc::new(Guard::new(address, limits));
+    let guard = Arc::new(Guard::new(address));
     let house = Arc::clone(house);
     move |stream, phase| {
         let (house, guard) = (Arc::clone(&house), Arc::clone(&guard));
         Box::pin(async move {
             // One who is gone already is not served.
             let Ok(peer) = stream.peer_addr() else { return };
-            serve_http1(stream, limits, phase, |request| answer(&house, &guard, peer, request)).await;
+            serve_http1(stream, house.settings.now().limits, phase, |request| answer(&house, &guard, peer, request))
+                .await;
         })
     }
 }
@@ -102,7 +102,8 @@ async fn credentials(
     asked: &mut Option<Ask>,
 ) -> Result<Grant, Error> {
     let headers = request.headers();
-    guard.check(request.version(), request.uri(), headers)?;
+    let settings = house.settings.now();
+    guard.check(settings.limits, request.version(), request.uri(), headers)?;
     if request.method() != Method::GET {
         return Err(Error::new(Kind::MethodNotAllowed, "the method is not GET"));
     }
@@ -114,7 +115,7 @@ async fn credentials(
         let cause = "a query is not read: put the role into the path, since some SDKs drop the query";
         return Err(Error::new(Kind::InvalidRequest, cause));
     }
-    let visit = Visit { holder: true, hold: house.config.cold_hold, hold_failures: true };
+    let visit = Visit { holder: true, hold: settings.cold_hold, hold_failures: true };
     match place {
         Place::Credentials(ask) => {
             let token = bearer(headers)?;

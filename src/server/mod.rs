@@ -13,6 +13,7 @@ mod http;
 pub mod proto;
 mod reply;
 mod report;
+mod settings;
 
 use std::future::Future;
 use std::io;
@@ -23,12 +24,12 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tonic_health::server::HealthReporter;
 use tracing::{debug, info};
 
 use crate::audit::{Audit, Line};
-use crate::broker::{Broker, Grant};
+use crate::broker::{Broker, Grant, KEYS};
 use crate::clock::{Clock, rfc3339};
 use crate::error::{Error, Kind};
 use crate::metrics::{Listener, Metrics, Outcome};
@@ -36,6 +37,7 @@ use crate::model::{Ask, Caller};
 use crate::upstream::Flow;
 
 pub use accept::{Connections, serve_http1};
+pub use settings::{Places, Settings};
 
 use report::Reporter;
 
@@ -96,7 +98,7 @@ pub struct House {
     pub clock: Clock,
     /// How far the end is.
     pub phase: watch::Receiver<Phase>,
-    config: Config,
+    settings: Arc<Settings>,
     health: HealthReporter,
     reporter: Reporter,
     audit: Audit,
@@ -110,7 +112,7 @@ pub struct Doors {
     http: TcpListener,
     grpc: TcpListener,
     admin: TcpListener,
-    config: Config,
+    settings: Arc<Settings>,
 }
 
 /// An address that could not be bound.
@@ -131,7 +133,7 @@ impl Doors {
         let http = bind(Listener::Http, config.http).await?;
         let grpc = bind(Listener::Grpc, config.grpc).await?;
         let admin = bind(Listener::Admin, config.admin).await?;
-        Ok(Self { http, grpc, admin, config })
+        Ok(Self { http, grpc, admin, settings: Arc::new(Settings::new(config)) })
     }
 
     /// The addresses as bound, port 0 replaced by the real one: HTTP, gRPC, admin.
@@ -140,6 +142,11 @@ impl Doors {
     /// When the operating system does not tell.
     pub fn addresses(&self) -> io::Result<[SocketAddr; 3]> {
         Ok([self.http.local_addr()?, self.grpc.local_addr()?, self.admin.local_addr()?])
+    }
+
+    /// What the doors look at each time, and a reload can change.
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings)
     }
 
     /// Serves until `phase` says [`Phase::Stopping`] and the requests under way are answered.
@@ -155,8 +162,7 @@ impl Doors {
         phase: watch::Receiver<Phase>,
     ) -> io::Result<()> {
         let [http, grpc, admin] = self.addresses()?;
-        let Self { http: http_listener, grpc: grpc_listener, admin: admin_listener, config } = self;
-        let limits = config.limits;
+        let Self { http: http_listener, grpc: grpc_listener, admin: admin_listener, settings } = self;
         let house = Arc::new(House {
             broker,
             metrics,
@@ -166,17 +172,17 @@ impl Doors {
             audit,
             http,
             request_ids: AtomicU64::new(0),
-            config,
+            settings,
             health: HealthReporter::new(),
             ready_once: AtomicBool::new(false),
         });
-        let shared = Arc::new(Semaphore::new(descriptors::affordable(limits.connections)));
-        let own = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
+        let shared = house.settings.places();
+        let own = Arc::new(Places::new(ADMIN_CONNECTIONS));
         let connections =
-            |permits: &Arc<Semaphore>| Connections::new(Arc::clone(permits), Arc::clone(&house.metrics), phase.clone());
+            |places: &Arc<Places>| Connections::new(Arc::clone(places), Arc::clone(&house.metrics), phase.clone());
         tokio::join!(
-            connections(&shared).serve(http_listener, http::door(&house, http)),
-            connections(&shared).serve(grpc_listener, grpc::door(&house, grpc)),
+            connections(shared).serve(http_listener, http::door(&house, http)),
+            connections(shared).serve(grpc_listener, grpc::door(&house, grpc)),
             connections(&own).serve(admin_listener, admin::door(&house, admin)),
             grpc::watch_health(&house),
             until_stopping(&house, house.broker.sweep_sessions()),
@@ -215,7 +221,11 @@ impl House {
         if self.phase() > Phase::Serving {
             return vec!["draining".to_owned()];
         }
-        let waiting = self.broker.waiting_for();
+        let mut waiting = self.broker.waiting_for();
+        if self.ready_once.load(Ordering::Relaxed) {
+            // A reload may bring a user pool whose keys are not there yet.
+            waiting.retain(|what| !what.starts_with(KEYS));
+        }
         if waiting.is_empty() && !self.ready_once.swap(true, Ordering::Relaxed) {
             info!("ready");
         }

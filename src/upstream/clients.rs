@@ -21,6 +21,7 @@ use crate::upstream::budget::Rates;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where AWS is.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The regions of all identity pools.
     pub pool_regions: Vec<String>,

@@ -32,6 +32,9 @@ impl Refresher {
             self.launch_again(key);
             return;
         }
+        if !self.is_confirmed(&key) {
+            return;
+        }
         match done {
             Ok(credentials) => {
                 self.metrics.refreshed(Outcome::Ok);

@@ -81,6 +81,8 @@ impl Refresher {
         let Place { key, due } = place;
         self.handling = Some(key);
         let now = self.clock.now();
+        // One that is not has left the entries, and has no place in the queue any more.
+        self.is_confirmed(&key);
         let Some(entry) = self.entries.get_mut(&key).filter(|entry| entry.stage == Stage::Queued(rank)) else {
             self.queue.pop(rank, line);
             return Start::Settled;

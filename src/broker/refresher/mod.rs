@@ -2,11 +2,14 @@
 //!
 //! Since all changes pass through this one loop, an entry has at most one exchange in flight, whoever asks and
 //! whoever hangs up, and no two events of one entry can race. Readers meet it at two places only, both lock-free: the
-//! map of slots and the slots' cells. How an exchange begins is in [`launch`], what comes of it in [`land`].
+//! map of slots and the slots' cells. How an exchange begins is in [`launch`], what comes of it in [`land`], what
+//! another configuration does to it in [`reload`].
 
 mod land;
 mod launch;
+mod reload;
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +23,7 @@ use crate::broker::cache::Cache;
 use crate::broker::entries::{Entries, Full, Stage};
 use crate::broker::key::Key;
 use crate::broker::queue::Queue;
+use crate::broker::rulebook::InForce;
 use crate::broker::schedule::{Policy, Step};
 use crate::broker::wishes::{Miss, Selector, Wish};
 use crate::clock::Clock;
@@ -47,8 +51,11 @@ pub struct Limits {
 pub struct Refresher {
     wishes: mpsc::Receiver<Wish>,
     cache: Arc<Cache>,
+    rulebook: InForce,
     exchange: Arc<dyn Exchange>,
     entries: Entries,
+    /// What a reload left to be decided again.
+    doubted: VecDeque<Key>,
     queue: Queue,
     /// When a queued exchange may begin, if there is one that has to wait for the budget.
     next_launch: Option<Duration>,
@@ -73,6 +80,7 @@ impl Refresher {
     pub(super) fn new(
         wishes: mpsc::Receiver<Wish>,
         cache: Arc<Cache>,
+        rulebook: InForce,
         exchange: Arc<dyn Exchange>,
         policy: Policy,
         limits: Limits,
@@ -82,8 +90,10 @@ impl Refresher {
         Self {
             wishes,
             cache,
+            rulebook,
             exchange,
             entries: Entries::new(limits.entries, limits.entries_per_subject),
+            doubted: VecDeque::new(),
             queue: Queue::default(),
             next_launch: None,
             demand: Demand::default(),
@@ -109,6 +119,9 @@ impl Refresher {
     }
 
     fn time_to_sleep(&self) -> Duration {
+        if self.is_behind() {
+            return Duration::ZERO;
+        }
         let now = self.clock.now().boot;
         let next = self.entries.next_due().into_iter().chain(self.next_launch).min();
         next.map_or(LONGEST_SLEEP, |due| due.saturating_sub(now).min(LONGEST_SLEEP))
@@ -117,24 +130,31 @@ impl Refresher {
     fn take(&mut self, wish: Wish) {
         match wish {
             Wish::Miss(miss) => self.take_miss(*miss),
+            Wish::Reload(reload) => self.reload(*reload),
             Wish::Nudge(key) => self.consider(key, self.clock.now().boot),
             // One who asked and hung up needs no number.
             Wish::Purge(selector, done) => drop(done.send(self.purge(&selector))),
         }
     }
 
-    fn take_miss(&mut self, miss: Miss) {
+    fn take_miss(&mut self, mut miss: Miss) {
         self.handling = Some(miss.key);
         let now = self.clock.now();
+        if let Err(error) = self.confirm_miss(&mut miss) {
+            // A caller that hung up needs no answer, here and below.
+            miss.waiter.send(Err(error)).ok();
+            return;
+        }
         if self.entries.get_mut(&miss.key).is_none() {
             if let Err(full) = self.make_room(&miss) {
-                // A caller that hung up needs no answer, here and below.
                 miss.waiter.send(Err(full.into())).ok();
                 return;
             }
-            self.entries.insert(miss.key, miss.wanted);
+            self.entries.insert(miss.key, miss.wanted.clone());
         }
         let Some(entry) = self.entries.get_mut(&miss.key) else { return };
+        // Who comes by the newest rulebook shows that the entry is right by it.
+        (entry.wanted.planned, entry.wanted.ask) = (miss.wanted.planned, miss.wanted.ask);
         entry.slot.offer_login(miss.token.as_ref(), miss.token_expires, now);
         // The miss may have raced a landing.
         if let Some(credentials) = entry.slot.take_first(miss.holder, now) {
@@ -241,6 +261,7 @@ impl LongLived for Refresher {
                 },
                 () = tokio::time::sleep(sleep) => {}
             }
+            self.catch_up();
             self.consider_due();
             self.launch();
             self.handling = None;
@@ -265,6 +286,7 @@ impl LongLived for Refresher {
         self.alive.store(true, Ordering::Relaxed);
     }
 }
+
 impl From<Full> for Error {
     fn from(full: Full) -> Self {
         match full {

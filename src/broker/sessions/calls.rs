@@ -53,8 +53,8 @@ impl Broker {
         ask: Ask,
         refresh_token: Option<SecretString>,
     ) -> Result<Opened, Error> {
-        let caller = self.verifier.verify(&token).await?;
-        let opened = self.accept(refresh_token.as_ref()).and_then(|()| self.plan(&caller, &ask));
+        let (rulebook, caller) = self.verify(&token).await?;
+        let opened = self.accept(refresh_token.as_ref()).and_then(|()| rulebook.plan(&caller, &ask));
         let opened = opened.and_then(|_| self.sessions.open(&caller, ask, token, refresh_token, self.clock.now()));
         opened.map_err(|error| error.about(&caller))
     }
@@ -99,12 +99,12 @@ impl Broker {
         id: &str,
         refresh_token: Option<SecretString>,
     ) -> Result<Expiry, Error> {
-        let caller = self.verifier.verify(&token).await?;
+        let (rulebook, caller) = self.verify(&token).await?;
         let now = self.clock.now();
         self.accept(refresh_token.as_ref())?;
         let session = self.sessions.owned(id, Subject::new(&caller), now)?;
         // What the session asks for must be what this token's bearer may have, too.
-        self.plan(&caller, &session.ask).map_err(|error| error.about(&caller))?;
+        rulebook.plan(&caller, &session.ask).map_err(|error| error.about(&caller))?;
         session.touch(now);
         if let Some(refresh_token) = refresh_token {
             // Also one that has ended goes on with it.
@@ -120,7 +120,7 @@ impl Broker {
     /// # Errors
     /// As for [`Broker::update_session`]; [`Kind::InvalidRequest`] when there is no refresh token to revoke.
     pub async fn close_session(&self, token: &CupToken, id: &str, revoke: bool) -> Result<Option<Revoking>, Error> {
-        let caller = self.verifier.verify(token).await?;
+        let (_, caller) = self.verify(token).await?;
         let (subject, now) = (Subject::new(&caller), self.clock.now());
         if revoke && self.sessions.owned(id, subject, now)?.renewal().is_none() {
             return Err(Error::new(Kind::InvalidRequest, "the session has no refresh token that could be revoked"));
@@ -139,8 +139,9 @@ impl Broker {
     pub(super) fn hand_on(&self, session: &Session) {
         let login = session.login();
         let Some(login) = login.as_ref() else { return };
-        let Ok((_, plan)) = self.plan(&login.caller, &session.ask) else { return };
-        let key = Key::new(&session.ask.profile, &login.caller, &plan);
+        let rulebook = self.rulebook.load();
+        let Ok((profile, plan)) = rulebook.plan(&login.caller, &session.ask) else { return };
+        let key = Key::new(&session.ask.profile, &profile.target, &login.caller, &plan);
         let Some(slot) = self.cache.slot(&key) else { return };
         if slot.offer_login(Some(&login.token), login.caller.expires, self.clock.now()) {
             self.nudge(&key, &slot);
@@ -169,7 +170,7 @@ impl Broker {
     }
 
     fn accept(&self, refresh_token: Option<&SecretString>) -> Result<(), Error> {
-        let refused = refresh_token.is_some() && !self.sessions.limits.accept_refresh_tokens;
+        let refused = refresh_token.is_some() && !self.sessions.limits.load().accept_refresh_tokens;
         let cause = "refresh tokens are not accepted: sessions.accept_refresh_tokens is off";
         if refused { Err(Error::new(Kind::InvalidRequest, cause)) } else { Ok(()) }
     }

@@ -11,6 +11,7 @@ mod trade;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -51,7 +52,7 @@ pub struct SessionLimits {
 }
 
 /// A session that is there from the start, for a workload that signs in as itself.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ConfiguredSession {
     /// The last part of its URI.
     pub name: String,
@@ -63,6 +64,15 @@ pub struct ConfiguredSession {
     pub client: AppClient,
     /// Where its refresh token is read, and replaced when the user pool rotates it.
     pub refresh_token: SecretFile,
+}
+
+/// Secrets are compared by their digests.
+impl PartialEq for ConfiguredSession {
+    fn eq(&self, other: &Self) -> bool {
+        let digest = |session: &Self| sha256(session.authorization.expose_secret().as_bytes());
+        let parts = |session: &Self| (session.name.clone(), session.ask.clone(), session.client.clone());
+        parts(self) == parts(other) && digest(self) == digest(other) && self.refresh_token == other.refresh_token
+    }
 }
 
 /// What its opener gets of a session, once.
@@ -81,7 +91,7 @@ pub(super) struct Sessions {
     by_id: HashMap<Arc<str>, Arc<Session>>,
     /// Opening and closing lock them, asking does not.
     books: Mutex<Books>,
-    limits: SessionLimits,
+    limits: ArcSwap<SessionLimits>,
     /// What the renewer is to do.
     agenda: Agenda,
 }
@@ -102,7 +112,12 @@ impl Books {
 
 impl Sessions {
     pub(super) fn new(limits: SessionLimits, configured: Vec<ConfiguredSession>) -> Self {
-        let sessions = Self { by_id: HashMap::new(), books: Mutex::default(), limits, agenda: Agenda::default() };
+        let sessions = Self {
+            by_id: HashMap::new(),
+            books: Mutex::default(),
+            limits: ArcSwap::from_pointee(limits),
+            agenda: Agenda::default(),
+        };
         configured.into_iter().for_each(|configured| sessions.install(configured));
         sessions
     }
@@ -114,6 +129,11 @@ impl Sessions {
         let session = Arc::new(Session::configured(&name, authorization.expose_secret().as_bytes(), ask, renewal));
         self.by_id.pin().insert(Arc::clone(&session.id), Arc::clone(&session));
         self.agenda.add(Errand::Renew(session));
+    }
+
+    /// Sets new bounds: for those that are opened from now on, and for how long one may be idle.
+    pub(super) fn limit(&self, limits: SessionLimits) {
+        self.limits.store(Arc::new(limits));
     }
 
     /// Opens a session; those that are over make room first.
@@ -133,7 +153,8 @@ impl Sessions {
         let id: Arc<str> = id.as_str().into();
         if !self.has_room(&subject) {
             // Those that have ended are kept for no more than the telling of why.
-            self.remove_where(|session| session.ended().is_some() || session.is_over(self.limits.idle, now));
+            let idle = self.limits.load().idle;
+            self.remove_where(|session| session.ended().is_some() || session.is_over(idle, now));
         }
         if !self.enlist(subject, &id) {
             let cause = "there are too many sessions (sessions.max, sessions.max_per_subject): close some";
@@ -193,7 +214,8 @@ impl Sessions {
 
     /// Ends those whose login has expired or whom nobody asks.
     pub(super) fn sweep(&self, now: Moment) {
-        self.remove_where(|session| session.is_over(self.limits.idle, now));
+        let idle = self.limits.load().idle;
+        self.remove_where(|session| session.is_over(idle, now));
     }
 
     fn remove_where(&self, meant: impl Fn(&Session) -> bool) {
@@ -205,8 +227,9 @@ impl Sessions {
     }
 
     fn alive(&self, id: &str, now: Moment) -> Result<Arc<Session>, Error> {
+        let idle = self.limits.load().idle;
         let session = self.by_id.pin().get(id).cloned();
-        session.filter(|session| !session.is_over(self.limits.idle, now)).ok_or_else(unknown)
+        session.filter(|session| !session.is_over(idle, now)).ok_or_else(unknown)
     }
 
     /// A session of this subject.
@@ -222,13 +245,13 @@ impl Sessions {
     }
 
     fn has_room(&self, subject: &Subject) -> bool {
-        self.books().has_room(subject, &self.limits)
+        self.books().has_room(subject, &self.limits.load())
     }
 
     /// Writes a session into the books, if there is room for it.
     fn enlist(&self, subject: Subject, id: &Arc<str>) -> bool {
         let mut books = self.books();
-        let room = books.has_room(&subject, &self.limits);
+        let room = books.has_room(&subject, &self.limits.load());
         if room {
             books.by_subject.entry(subject).or_default().push(Arc::clone(id));
             books.all += 1;

@@ -28,8 +28,8 @@ pub(super) async fn renew(broker: &Broker, user_pools: &dyn UserPools, session: 
             None => return Ok(()),
         },
     };
-    let caller = match broker.verifier.verify(&token).await {
-        Ok(caller) => caller,
+    let caller = match broker.verify(&token).await {
+        Ok((_, caller)) => caller,
         Err(error) if error.kind().passes_by_itself() => {
             return Err(Trouble::Later(Class::Unavailable, error.to_string()));
         }

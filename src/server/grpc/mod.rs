@@ -69,7 +69,7 @@ pub(super) fn door(
     let health = tonic_health::server::HealthService::from_health_reporter(house.health.clone());
     let health = tonic_health::pb::health_server::HealthServer::new(health);
     let routes = Routes::new(service).add_service(health).prepare();
-    let guard = Arc::new(Guard::new(address, house.config.limits));
+    let guard = Arc::new(Guard::new(address));
     let house = Arc::clone(house);
     move |stream, phase| {
         let (house, guard, routes) = (Arc::clone(&house), Arc::clone(&guard), routes.clone());
@@ -137,7 +137,7 @@ async fn serve(
     routes: Routes,
     connection: Connection,
 ) {
-    let limits = house.config.limits;
+    let limits = house.settings.now().limits;
     let asked = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&asked);
     let service = service_fn(move |mut request: HttpRequest<Incoming>| {
@@ -175,7 +175,7 @@ async fn answer(
     mut routes: Routes,
     request: HttpRequest<Incoming>,
 ) -> HttpResponse<Body> {
-    if let Err(error) = guard.check(request.version(), request.uri(), request.headers()) {
+    if let Err(error) = guard.check(house.settings.now().limits, request.version(), request.uri(), request.headers()) {
         return refuse(house, &error);
     }
     let health = request.uri().path().starts_with("/grpc.health.v1.");

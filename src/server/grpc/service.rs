@@ -42,7 +42,7 @@ impl CredentialBroker for Grpc {
         let call = Call::new(&self.0, request);
         let (house, message) = (call.house, call.message);
         let ask = ask(message.profile, message.role, message.session_policy, message.policy_arns);
-        let longest = house.config.longest_hold;
+        let longest = house.settings.now().longest_hold;
         let hold = timeout(&call.headers).map_or(longest, |timeout| (timeout - margin(timeout)).min(longest));
         let visit = Visit { holder: false, hold, hold_failures: false };
         let done = match bearer(&call.headers) {
@@ -62,7 +62,7 @@ impl CredentialBroker for Grpc {
         let call = Call::new(&self.0, request);
         let (house, message) = (call.house, call.message);
         let ask = ask(message.profile, message.role, message.session_policy, message.policy_arns);
-        let hold = house.config.longest_hold;
+        let hold = house.settings.now().longest_hold;
         let opened = match (bearer(&call.headers), call.connection.place_to_watch()) {
             (Ok(token), Some(place)) => {
                 let watch = Watch::open(&house.broker, token, ask.clone(), hold).await;
@@ -151,7 +151,7 @@ impl CredentialBroker for Grpc {
         let done = match bearer(&call.headers) {
             Ok(token) => match house.broker.close_session(&token, &message.session_id, revoke).await {
                 Ok(Some(revoking)) => {
-                    let revoked = tokio::time::timeout(house.config.longest_hold, revoking.ended()).await;
+                    let revoked = tokio::time::timeout(house.settings.now().longest_hold, revoking.ended()).await;
                     revoked.unwrap_or_else(|_elapsed| Err(not_revoked_yet()))
                 }
                 closed => closed.map(drop),

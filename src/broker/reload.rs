@@ -1,0 +1,44 @@
+//! Another configuration, while everything runs. The rulebook is swapped first: from then on no reader is given what the
+//! new one refuses, whatever the cache holds. Then the refresher, told by a wish, goes through what the old one had
+//! allowed, and drops and wipes what is not allowed any more. Entries of unchanged profiles stay as they are.
+
+use std::sync::Arc;
+
+use crate::auth::{self, FetchKeys, Keeper};
+use crate::broker::wishes::Wish;
+use crate::broker::{Broker, Config, Limits, Policy};
+use crate::upstream::Exchange;
+
+/// What a reload changes for the refresher, beside the rulebook.
+pub(super) struct Reload {
+    pub(super) policy: Policy,
+    pub(super) limits: Limits,
+    /// None: as it was.
+    pub(super) exchange: Option<Arc<dyn Exchange>>,
+}
+
+impl Broker {
+    /// Puts another configuration in force, and returns the keepers of new user pools, which have to run. `exchange` is
+    /// the new way to AWS, if that changed. What is held by unchanged profiles is kept; a new limit or refresh policy is
+    /// for what comes next.
+    pub async fn reload(
+        &self,
+        auth: auth::Config,
+        config: Config,
+        fetcher: &Arc<dyn FetchKeys>,
+        exchange: Option<Arc<dyn Exchange>>,
+    ) -> Vec<Keeper> {
+        let old = self.rulebook.load_full();
+        let (verifier, keepers) = old.verifier.renewed(auth, fetcher);
+        let renewed = old.renewed(verifier, config.profiles, config.policy.min_remaining);
+        let generation = renewed.generation;
+        self.sessions.limit(config.sessions);
+        self.rulebook.store(Arc::new(renewed));
+        // After the swap, so that whoever is woken finds the new rulebook.
+        self.reloads.send_replace(generation);
+        let reload = Reload { policy: config.policy, limits: config.limits, exchange };
+        // Without a refresher there is nobody to tell, which readiness shows.
+        self.wishes.send(Wish::Reload(Box::new(reload))).await.ok();
+        keepers
+    }
+}
