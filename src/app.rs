@@ -19,7 +19,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::log;
 use crate::metrics::Metrics;
-use crate::server::{BindError, Doors, Phase};
+use crate::reload::{Reloader, Rooms, Source};
+use crate::server::{BindError, Doors, Phase, Settings};
 use crate::supervise::supervise;
 use crate::upstream::{self, Aws, AwsUserPools, Budget, Flow, Identities};
 
@@ -45,7 +46,9 @@ pub struct Bound {
     audit: Audit,
     writer: Option<Writer>,
     identities: Option<upstream::Writer>,
-    drain: Duration,
+    rooms: Rooms,
+    config: Config,
+    source: Option<Source>,
 }
 
 /// Why the program cannot start.
@@ -88,8 +91,6 @@ pub async fn bind(config: Config, own: Option<SharedCredentialsProvider>) -> Res
     let clock = Clock::system();
     let metrics = Arc::new(Metrics::new(VERSION)?);
     metrics.count_lost_lines(log::lost);
-    let drain = config.server.drain;
-    let longest = longest_chained(&config);
     let (audit, writer) = match &config.audit {
         Some(destination) => {
             let (audit, writer) = Audit::open(destination, Arc::clone(&metrics)).map_err(StartError::Audit)?;
@@ -97,38 +98,90 @@ pub async fn bind(config: Config, own: Option<SharedCredentialsProvider>) -> Res
         }
         None => (Audit::off(Arc::clone(&metrics)), None),
     };
-    let doors = Doors::bind(config.server).await?;
+    let doors = Doors::bind(config.server.clone()).await?;
     let (known, identities) = match &config.state {
         Some(dir) => Identities::open(dir, Arc::clone(&metrics)).map(|(known, writer)| (known, Some(writer)))?,
         None => (Identities::in_memory(), None),
     };
     let fetcher: Arc<dyn FetchKeys> =
         Arc::new(HttpsFetcher::new(config.auth.fetches_over_tls()).map_err(StartError::Certificates)?);
-    let (verifier, keepers, sweeper) = Verifier::new(config.auth, &fetcher, clock.clone(), Arc::clone(&metrics));
+    let (verifier, keepers, sweeper) =
+        Verifier::new(config.auth.clone(), &fetcher, clock.clone(), Arc::clone(&metrics));
     let budget = Arc::new(Budget::new(config.upstream.rates, clock.clone()));
-    let known = Arc::new(known);
-    let exchange = Arc::new(
-        Aws::new(&config.upstream, own, known, Arc::clone(&budget), clock.clone(), Arc::clone(&metrics)).await,
-    );
-    if let Some((profile, seconds)) = longest.filter(|(_, seconds)| *seconds > LONGEST_CHAINED_SECONDS) {
-        match exchange.chains_roles().await {
-            Ok(false) => {}
-            Ok(true) => return Err(StartError::RoleChaining { profile, seconds }),
-            Err(error) => warn!(%error, "STS does not tell who the broker is; sessions over an hour may be refused"),
-        }
-    }
-    let (broker, refresher) = Broker::new(config.broker, verifier, exchange, clock.clone(), Arc::clone(&metrics));
+    let means = Means { own, known: Arc::new(known), budget, clock: clock.clone(), metrics: Arc::clone(&metrics) };
+    let exchange = Arc::new(means.way_to_aws(&config).await?);
+    let (broker, refresher) =
+        Broker::new(config.broker.clone(), verifier, exchange, clock.clone(), Arc::clone(&metrics));
     let broker = Arc::new(broker);
-    let user_pools = AwsUserPools::new(config.user_pools, budget, clock.clone(), Arc::clone(&metrics));
-    let renewer = Renewer::new(Arc::clone(&broker), Arc::new(user_pools));
-    Ok(Bound { doors, broker, refresher, renewer, keepers, sweeper, metrics, clock, audit, writer, identities, drain })
+    let user_pools = Arc::new(means.user_pools(&config));
+    let renewer = Renewer::new(Arc::clone(&broker), Arc::clone(&user_pools) as _);
+    let rooms = Rooms { broker: Arc::clone(&broker), settings: doors.settings(), user_pools, means };
+    Ok(Bound {
+        doors,
+        broker,
+        refresher,
+        renewer,
+        keepers,
+        sweeper,
+        metrics,
+        clock,
+        audit,
+        writer,
+        identities,
+        rooms,
+        config,
+        source: None,
+    })
+}
+
+/// What every way to AWS is made of, whatever the configuration.
+pub(crate) struct Means {
+    /// The broker's own identity, where it was given.
+    own: Option<SharedCredentialsProvider>,
+    known: Arc<Identities>,
+    budget: Arc<Budget>,
+    clock: Clock,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Means {
+    /// The way to AWS that `config` wants.
+    ///
+    /// # Errors
+    /// When AWS would refuse what a profile wants.
+    pub(crate) async fn way_to_aws(&self, config: &Config) -> Result<Aws, StartError> {
+        let (known, budget) = (Arc::clone(&self.known), Arc::clone(&self.budget));
+        let (clock, metrics) = (self.clock.clone(), Arc::clone(&self.metrics));
+        let way = Aws::new(&config.upstream, self.own.clone(), known, budget, clock, metrics).await;
+        let longest = longest_chained(config).filter(|(_, seconds)| *seconds > LONGEST_CHAINED_SECONDS);
+        if let Some((profile, seconds)) = longest {
+            match way.chains_roles().await {
+                Ok(false) => {}
+                Ok(true) => return Err(StartError::RoleChaining { profile, seconds }),
+                Err(error) => {
+                    warn!(%error, "STS does not tell who the broker is; sessions over an hour may be refused");
+                }
+            }
+        }
+        Ok(way)
+    }
+
+    /// Puts the rates of `config` in force.
+    pub(crate) fn change_rates(&self, config: &Config) {
+        self.budget.change(config.upstream.rates);
+    }
+
+    fn user_pools(&self, config: &Config) -> AwsUserPools {
+        let (clock, metrics) = (self.clock.clone(), Arc::clone(&self.metrics));
+        AwsUserPools::new(config.user_pools.clone(), Arc::clone(&self.budget), clock, metrics)
+    }
 }
 
 /// The longest session that AWS gives to a role that assumes a role, in seconds.
 const LONGEST_CHAINED_SECONDS: u64 = 3600;
 
 /// The profile whose sessions are the longest of those that the broker assumes as itself.
-fn longest_chained(config: &Config) -> Option<(String, u64)> {
+pub(crate) fn longest_chained(config: &Config) -> Option<(String, u64)> {
     let profiles = config.broker.profiles.iter();
     let own = profiles.filter(|(_, profile)| profile.target.flow == Flow::AssumeRole);
     own.map(|(name, profile)| (name.clone(), profile.target.duration.as_secs())).max_by_key(|(_, seconds)| *seconds)
@@ -141,6 +194,12 @@ impl Bound {
     /// When the operating system does not tell.
     pub fn addresses(&self) -> io::Result<[SocketAddr; 3]> {
         self.doors.addresses()
+    }
+
+    /// The same, and what `source` says from now on is put in force while it runs.
+    #[must_use]
+    pub fn following(self, source: Source) -> Self {
+        Self { source: Some(source), ..self }
     }
 
     /// Runs until `signals` says so: the first one drains, the second one ends at once.
@@ -164,10 +223,17 @@ impl Bound {
         let lines = self.writer.map(|writer| tokio::task::spawn_blocking(move || writer.run()));
         let identities = self.identities.map(|writer| tokio::task::spawn_blocking(move || writer.run()));
         let broker = Arc::clone(&self.broker);
+        let settings = self.doors.settings();
+        if let Some(source) = self.source {
+            tasks.spawn(Reloader::new(self.rooms, source, self.config).run());
+        } else {
+            // Or it would hold the identities open to the end.
+            drop(self.rooms);
+        }
         let serving = self.doors.run(self.broker, self.metrics, self.audit, self.clock, seen);
         let served = tokio::select! {
             served = serving => served,
-            () = end(&phase, &mut signals, self.drain) => {
+            () = end(&phase, &mut signals, &settings) => {
                 info!("ended at once, by a second signal");
                 Ok(())
             }
@@ -184,11 +250,12 @@ impl Bound {
 }
 
 /// Moves the phase along, and returns only if all is to end at once.
-async fn end(phase: &watch::Sender<Phase>, signals: &mut mpsc::Receiver<()>, drain: Duration) {
+async fn end(phase: &watch::Sender<Phase>, signals: &mut mpsc::Receiver<()>, settings: &Settings) {
     if signals.recv().await.is_none() {
         // Nobody can send a signal any more: serve for good.
         std::future::pending::<()>().await;
     }
+    let drain = settings.now().drain;
     info!(serving_for_seconds = drain.as_secs(), "draining: not ready any more, serving goes on");
     phase.send_replace(Phase::Draining);
     tokio::select! {

@@ -17,7 +17,7 @@
 //!
 //! | floor | rooms |
 //! |---|---|
-//! | F6 | `main` `cli` `app` `log`: what was typed, the wiring, the end |
+//! | F6 | `main` `cli` `app` `reload` `log`: what was typed, the wiring, another configuration, the end |
 //! | F5 | `config`: the only reader of the configuration and of the environment |
 //! | F4 | `dev`: a small Cognito and STS for `cupbearer dev` and tests |
 //! | F3 | `server`: the doors, bytes to question and back; one table from error to wire |
@@ -59,3 +59,4 @@ pub mod config;
 pub mod app;
 pub mod cli;
 mod log;
+pub mod reload;

@@ -9,16 +9,20 @@ use tracing::warn;
 
 use crate::app;
 use crate::cli::Failure;
-use crate::config;
+use crate::config::{self, Reading};
+use crate::reload::Source;
 
 pub(super) fn run(file: Option<PathBuf>) -> Result<(), Failure> {
     let path = config::config_path(file).map_err(|fault| Failure::Usage(fault.to_string()))?;
-    let config = config::load(&path).map_err(|faults| Failure::Usage(faults.to_string()))?;
+    let Reading { outcome, files } = config::read(&path);
+    let config = outcome.map_err(|faults| Failure::Usage(faults.to_string()))?;
     for warning in config.warnings() {
         warn!("{warning}");
     }
     on_runtime(async {
-        let bound = app::bind(config, None).await?;
+        // Before anything else: without a handler, the signal would end the program.
+        let source = Source::new(path, files, signal(SignalKind::hangup())?);
+        let bound = app::bind(config, None).await?.following(source);
         bound.run(signals()?).await?;
         Ok(())
     })

@@ -8,6 +8,7 @@ mod defaults;
 mod document;
 mod faults;
 mod field;
+mod files;
 mod forms;
 mod logins;
 mod pools;
@@ -24,6 +25,7 @@ mod warnings;
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::env::VarError;
 use std::ffi::OsString;
@@ -37,6 +39,7 @@ use toml::de::DeTable;
 use crate::{audit, auth, broker, secret_file, server, upstream};
 
 pub use faults::{Fault, Faults};
+pub use files::Files;
 
 use document::{Source, Table};
 use faults::Found;
@@ -44,6 +47,7 @@ use raw::Document;
 use session::Texts;
 
 /// Every room's own configuration.
+#[derive(Clone)]
 pub struct Config {
     /// Which tokens are taken.
     pub auth: auth::Config,
@@ -63,6 +67,7 @@ pub struct Config {
 }
 
 /// What was typed and no room keeps, for [`Config::show`].
+#[derive(Clone)]
 struct Typed {
     /// The file that the admin token is from.
     token_file: Option<String>,
@@ -87,9 +92,34 @@ pub struct NoPath;
 /// # Errors
 /// With everything that is wrong in it, or with the one reason why it cannot be read.
 pub fn load(path: &Path) -> Result<Config, Faults> {
+    read(path).outcome
+}
+
+/// What came of one reading.
+pub struct Reading {
+    /// The configuration, or everything that is wrong in it.
+    pub outcome: Result<Config, Faults>,
+    /// The files that it came from, also those that could not be read: what happens to them may change the outcome.
+    pub files: Files,
+}
+
+/// The same as [`load`], for those who want to read again when the files change.
+pub fn read(path: &Path) -> Reading {
     let name = path.display().to_string();
-    let bytes = fs::read(path).map_err(|error| Faults::only(&name, None, format!("cannot be read: {error}")))?;
-    parse_bytes(&name, &bytes, &|variable| read_variable(variable)?.into_string().ok(), &read_secret)
+    let files = RefCell::new(Files::default());
+    let read = |path: &Path| {
+        files.borrow_mut().note(path);
+        read_secret(path)
+    };
+    files.borrow_mut().note(path);
+    let bytes = fs::read(path).map_err(|error| Faults::only(&name, None, format!("cannot be read: {error}")));
+    let env = |variable: &str| read_variable(variable)?.into_string().ok();
+    let outcome = bytes.and_then(|bytes| parse_bytes(&name, &bytes, &env, &read));
+    let mut files = files.into_inner();
+    let sessions = outcome.iter().flat_map(|config| &config.broker.configured_sessions);
+    // The broker itself replaces these, and who else does has them read without a reload.
+    sessions.for_each(|session| files.forget(session.refresh_token.path()));
+    Reading { outcome, files }
 }
 
 /// Takes `text` for the content of the file `file_name`, with `env` for the environment. Pure: no other file can be

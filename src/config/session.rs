@@ -17,7 +17,7 @@ use crate::templates::{
 use crate::upstream::Flow;
 
 /// The templates' texts, which templates do not tell: what is shown of them.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Texts {
     pub(super) session_name: String,
     pub(super) source_identity: Option<String>,

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
@@ -45,7 +46,7 @@ pub struct Tokens {
 }
 
 /// Where user pools are, and what their confidential clients have to show.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct UserPoolsConfig {
     /// The regions of all user pools.
     pub regions: Vec<String>,
@@ -59,19 +60,35 @@ pub struct UserPoolsConfig {
 
 /// User pools, by the SDK.
 pub struct AwsUserPools {
-    clients: HashMap<String, aws_sdk_cognitoidentityprovider::Client>,
-    secrets: HashMap<AppClient, SecretString>,
+    reach: ArcSwap<Reach>,
     budget: Arc<Budget>,
     clock: Clock,
     metrics: Arc<Metrics>,
 }
 
+/// What one configuration reaches.
+struct Reach {
+    clients: HashMap<String, aws_sdk_cognitoidentityprovider::Client>,
+    secrets: HashMap<AppClient, SecretString>,
+}
+
+impl Reach {
+    fn new(config: UserPoolsConfig) -> Self {
+        let client = |region: &String| (region.clone(), clients::user_pools(region, &config));
+        let clients = config.regions.iter().map(client).collect();
+        Self { clients, secrets: config.client_secrets }
+    }
+}
+
 impl AwsUserPools {
     /// Clients for all regions. Nothing is called yet.
     pub fn new(config: UserPoolsConfig, budget: Arc<Budget>, clock: Clock, metrics: Arc<Metrics>) -> Self {
-        let client = |region: &String| (region.clone(), clients::user_pools(region, &config));
-        let clients = config.regions.iter().map(client).collect();
-        Self { clients, secrets: config.client_secrets, budget, clock, metrics }
+        Self { reach: ArcSwap::from_pointee(Reach::new(config)), budget, clock, metrics }
+    }
+
+    /// Puts another configuration in force, for the calls to come.
+    pub fn change(&self, config: UserPoolsConfig) {
+        self.reach.store(Arc::new(Reach::new(config)));
     }
 
     async fn renewed(&self, client: &AppClient, refresh_token: &SecretString) -> Result<Tokens, Failure> {
@@ -122,13 +139,13 @@ impl AwsUserPools {
         &self,
         client: &AppClient,
         operation: Operation,
-    ) -> Result<&aws_sdk_cognitoidentityprovider::Client, Failure> {
-        let found = self.clients.get(client.region());
+    ) -> Result<aws_sdk_cognitoidentityprovider::Client, Failure> {
+        let found = self.reach.load().clients.get(client.region()).cloned();
         found.ok_or_else(|| Failure::invalid(operation, "no client for the user pool's region"))
     }
 
     fn secret(&self, client: &AppClient) -> Option<String> {
-        self.secrets.get(client).map(|secret| secret.expose_secret().to_owned())
+        self.reach.load().secrets.get(client).map(|secret| secret.expose_secret().to_owned())
     }
 
     async fn measured<T>(

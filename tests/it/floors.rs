@@ -28,6 +28,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("lib", 6),
     ("log", 6),
     ("main", 6),
+    ("reload", 6),
 ];
 
 /// Words, and the only places where each may stand.

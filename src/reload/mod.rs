@@ -1,0 +1,105 @@
+//! Another configuration without a restart: on SIGHUP, and when a file changes that it was read from. What is read is
+//! judged whole; a sound one is put in force, a faulty one changes nothing and is told.
+
+mod changes;
+mod source;
+
+use std::sync::Arc;
+
+use tracing::{error, info, warn};
+
+use crate::app::{self, Means, StartError};
+use crate::auth::{FetchKeys, HttpsFetcher};
+use crate::broker::Broker;
+use crate::config::{Config, Faults, Reading};
+use crate::metrics::Reload;
+use crate::server::Settings;
+use crate::upstream::AwsUserPools;
+
+pub use source::Source;
+
+/// The rooms that can be told of another configuration, and what new ones are made of.
+pub(crate) struct Rooms {
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) user_pools: Arc<AwsUserPools>,
+    pub(crate) means: Means,
+}
+
+/// Reloads for as long as it runs.
+pub(crate) struct Reloader {
+    rooms: Rooms,
+    source: Source,
+    in_force: Config,
+}
+
+/// Why a configuration was not put in force.
+enum Refusal {
+    Faults(Faults),
+    Start(StartError),
+    /// A bug of ours.
+    Panic,
+}
+
+impl Reloader {
+    pub(crate) fn new(rooms: Rooms, source: Source, in_force: Config) -> Self {
+        Self { rooms, source, in_force }
+    }
+
+    pub(crate) async fn run(mut self) {
+        loop {
+            self.source.changed().await;
+            let done = self.reload().await;
+            self.rooms.means.metrics.reloaded(if done.is_ok() { Reload::Ok } else { Reload::Invalid });
+            match done {
+                Ok(()) => info!("the configuration was read again and is in force"),
+                Err(refusal) => refusal.tell(),
+            }
+        }
+    }
+
+    async fn reload(&mut self) -> Result<(), Refusal> {
+        let path = self.source.path().to_owned();
+        // A file may be on a disk that hangs.
+        let reading = tokio::task::spawn_blocking(move || crate::config::read(&path)).await;
+        let Reading { outcome, files } = reading.map_err(|_panic| Refusal::Panic)?;
+        self.source.read(files);
+        self.apply(outcome.map_err(Refusal::Faults)?).await.map_err(Refusal::Start)
+    }
+
+    /// Puts `new` in force, unless something that it needs cannot be had; then nothing has changed.
+    async fn apply(&mut self, mut new: Config) -> Result<(), StartError> {
+        let changes = changes::between(&self.in_force, &mut new);
+        let fetcher = HttpsFetcher::new(new.auth.fetches_over_tls()).map_err(StartError::Certificates)?;
+        let exchange = match changes.way_to_aws {
+            true => Some(Arc::new(self.rooms.means.way_to_aws(&new).await?) as _),
+            false => None,
+        };
+        for key in changes.only_at_start {
+            warn!(key, "the old value stays in force: restart to apply the new one");
+        }
+        new.warnings().iter().for_each(|warning| warn!("{warning}"));
+        let fetcher: Arc<dyn FetchKeys> = Arc::new(fetcher);
+        let keepers = self.rooms.broker.reload(new.auth.clone(), new.broker.clone(), &fetcher, exchange).await;
+        keepers.into_iter().for_each(|keeper| app::forward(keeper.run()));
+        self.rooms.settings.change(new.server.clone());
+        self.rooms.means.change_rates(&new);
+        self.rooms.user_pools.change(new.user_pools.clone());
+        self.in_force = new;
+        Ok(())
+    }
+}
+
+impl Refusal {
+    /// Tells each fault on a line of its own.
+    fn tell(&self) {
+        let faults = match self {
+            Self::Faults(faults) => faults.to_string(),
+            Self::Start(error) => error.to_string(),
+            Self::Panic => "reading it panicked: this is a bug".to_owned(),
+        };
+        for fault in faults.lines() {
+            error!(fault, "the configuration was read again and is refused: the old one stays in force");
+        }
+    }
+}
