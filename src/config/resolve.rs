@@ -76,8 +76,8 @@ pub(super) fn resolve(typed: raw::Document, read: ReadFile<'_>, found: &Found) -
             verdicts: verdicts(bounds.broker.entries),
         },
         server: server::Config { admin_token, ..doors(typed.server, &bounds, found) },
-        state: state(typed.state, found),
-        audit: audit_log(typed.audit, found),
+        state: state(typed.state_dir, found),
+        audit: audit_log(typed.audit_file, found),
         broker: broker::Config {
             profiles: profiles.resolved,
             policy,
@@ -196,16 +196,16 @@ fn sessions(typed: raw::Sessions, found: &Found) -> broker::SessionLimits {
     }
 }
 
-fn state(typed: raw::State, found: &Found) -> Option<PathBuf> {
-    let dir = typed.dir.judged(found, |text| match text.as_str() {
+fn state(typed: Field<String>, found: &Found) -> Option<PathBuf> {
+    let dir = typed.judged(found, |text| match text.as_str() {
         "" => Err("no directory: a path is wanted"),
         _ => Ok(text.into()),
     });
     dir.given()
 }
 
-fn audit_log(typed: raw::Audit, found: &Found) -> Option<audit::Destination> {
-    let destination = typed.file.judged(found, |text| match text.as_str() {
+fn audit_log(typed: Field<String>, found: &Found) -> Option<audit::Destination> {
+    let destination = typed.judged(found, |text| match text.as_str() {
         "" => Err("no file: a path is wanted, or stdout"),
         "stdout" => Ok(audit::Destination::Stdout),
         _ => Ok(audit::Destination::File(text.into())),

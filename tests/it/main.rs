@@ -19,6 +19,7 @@ mod metrics;
 mod readme;
 mod refresh;
 mod refusals;
+mod reload;
 mod sessions;
 mod state;
 mod support;

@@ -18,11 +18,11 @@ use crate::support::http;
 use crate::support::proxy::Fault;
 use crate::support::scene::{Scene, token, token_with};
 
-async fn client(scene: &Scene) -> CredentialBrokerClient<Channel> {
+pub async fn client(scene: &Scene) -> CredentialBrokerClient<Channel> {
     CredentialBrokerClient::new(channel(scene.grpc).await)
 }
 
-fn with<M>(token: &str, message: M) -> Request<M> {
+pub fn with<M>(token: &str, message: M) -> Request<M> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("authorization", MetadataValue::try_from(format!("Bearer {token}")).unwrap());
     request
@@ -37,7 +37,7 @@ fn short(subject: &str, seconds: u64) -> String {
     })
 }
 
-async fn open(scene: &Scene, token: &str, role: &str) -> OpenSessionResponse {
+pub async fn open(scene: &Scene, token: &str, role: &str) -> OpenSessionResponse {
     let message = OpenSessionRequest { role: role.to_owned(), ..OpenSessionRequest::default() };
     client(scene).await.open_session(with(token, message)).await.unwrap().into_inner()
 }

@@ -20,8 +20,10 @@ pub(super) struct Document {
     pub(super) upstream: Upstream,
     pub(super) sessions: Sessions,
     pub(super) configured_sessions: Field<Vec<ConfiguredSession>>,
-    pub(super) state: State,
-    pub(super) audit: Audit,
+    /// `state.dir`
+    pub(super) state_dir: Field<String>,
+    /// `audit.file`
+    pub(super) audit_file: Field<String>,
     pub(super) admin: Admin,
 }
 
@@ -127,16 +129,6 @@ pub(super) struct ConfiguredSession {
     pub(super) authorization_token_file: Field<String>,
 }
 
-/// `[state]`
-pub(super) struct State {
-    pub(super) dir: Field<String>,
-}
-
-/// `[audit]`
-pub(super) struct Audit {
-    pub(super) file: Field<String>,
-}
-
 /// `[admin]`
 pub(super) struct Admin {
     pub(super) token_file: Field<String>,
@@ -155,8 +147,8 @@ impl Document {
             upstream: Upstream::read(table.table("upstream")),
             sessions: Sessions::read(table.table("sessions")),
             configured_sessions: all(table.tables("configured_sessions"), ConfiguredSession::read),
-            state: State::read(table.table("state")),
-            audit: Audit::read(table.table("audit")),
+            state_dir: only(table.table("state"), "dir"),
+            audit_file: only(table.table("audit"), "file"),
             admin: Admin::read(table.table("admin")),
         };
         table.finish(&[]);
@@ -314,28 +306,19 @@ impl ConfiguredSession {
     }
 }
 
-impl State {
-    fn read(mut table: Table<'_>) -> Self {
-        let state = Self { dir: table.take("dir") };
-        table.finish(&[]);
-        state
-    }
-}
-
-impl Audit {
-    fn read(mut table: Table<'_>) -> Self {
-        let audit = Self { file: table.take("file") };
-        table.finish(&[]);
-        audit
-    }
-}
-
 impl Admin {
     fn read(mut table: Table<'_>) -> Self {
         let admin = Self { token_file: table.take("token_file") };
         table.finish(&[]);
         admin
     }
+}
+
+/// The one key of a table.
+fn only(mut table: Table<'_>, name: &'static str) -> Field<String> {
+    let field = table.take(name);
+    table.finish(&[]);
+    field
 }
 
 /// Each of several tables as `read` has it.
