@@ -2,6 +2,7 @@
 
 mod any;
 mod flows;
+mod mutated;
 
 use std::time::Duration;
 
