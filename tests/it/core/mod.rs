@@ -6,6 +6,7 @@ mod crowd;
 mod freshness;
 mod panics;
 mod pools;
+mod reloading;
 mod renewing;
 mod sharing;
 mod single_flight;

@@ -1,0 +1,88 @@
+//! Reloads under the core: what a shared entry cannot tell, and what a limit drops.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cupbearer::auth::FetchKeys;
+use cupbearer::broker::{Config, Limits, Watch};
+use cupbearer::dev;
+use cupbearer::error::Kind;
+use cupbearer::model::{Ask, RoleArn};
+use cupbearer::roles::{Mapping, MatchType, Rule};
+use cupbearer::secret::CupToken;
+use cupbearer::upstream::{Flow, Target};
+
+use super::{CALL, EMULATOR, Keys, LIMITS, SDK, World, auth_config, broker_config};
+
+/// The flow in which AWS never sees a token: users with different claims share an entry if their role is the same.
+fn by_levels(levels: &[&str]) -> Config {
+    let mut config = broker_config(LIMITS);
+    let profile = config.profiles.get_mut("default").unwrap();
+    let rule = |level: &&str| Rule {
+        claim: "custom:level".to_owned(),
+        match_type: MatchType::Equals,
+        value: (*level).to_owned(),
+        role: RoleArn::new(dev::EDITOR_ROLE_ARN),
+    };
+    profile.rules.mapping = Mapping::Rules(levels.iter().map(rule).collect());
+    profile.target =
+        Arc::new(Target { flow: Flow::AssumeRole, identity_pool_id: "".into(), ..(*profile.target).clone() });
+    profile.allow_unauthenticated = false;
+    config
+}
+
+async fn reload(world: &World, config: Config) {
+    let fetcher: Arc<dyn FetchKeys> = Arc::new(Keys);
+    let keepers = world.broker.reload(auth_config(), config, &fetcher, None).await;
+    assert!(keepers.is_empty(), "the user pool's keys are kept");
+}
+
+fn token(world: &World, level: &str, seconds: u64) -> String {
+    let now = world.clock.now().wall;
+    let mut claims = EMULATOR.id_claims("alice", now).unwrap();
+    claims["custom:level"] = level.into();
+    claims["exp"] = (cupbearer::clock::epoch_seconds(now) + seconds).into();
+    EMULATOR.sign(&claims).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_is_decided_again_though_its_entry_stays_for_another_token() {
+    let world = World::new(LIMITS).await;
+    reload(&world, by_levels(&["junior", "senior"])).await;
+    let ask = Ask { profile: "default".to_owned(), ..Ask::default() };
+    let junior = CupToken::new(&token(&world, "junior", 3_600));
+    let mut watch = Watch::open(&world.broker, junior, ask, Duration::from_secs(5)).await.unwrap();
+    watch.next().await.unwrap();
+    let senior = token(&world, "senior", 7_200);
+    world.ask(&senior, None, SDK).await.unwrap();
+    assert_eq!(world.script.calls(), 1, "one entry for both");
+
+    let reloading = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        reload(&world, by_levels(&["senior"])).await;
+        tokio::time::Instant::now()
+    };
+    let (ended, reloaded) = tokio::join!(watch.next(), reloading);
+    assert_eq!(ended.unwrap_err().kind(), Kind::RoleNotAllowed);
+    assert!(reloaded.elapsed() < Duration::from_secs(1), "{:?} after the reload", reloaded.elapsed());
+    world.ask(&senior, None, CALL).await.unwrap();
+    assert_eq!(world.script.calls(), 1, "the other one's is still there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_entries_than_a_new_limit_allows_are_dropped_the_coldest_first() {
+    let world = World::new(LIMITS).await;
+    for number in 0..300 {
+        world.ask(&world.token(&format!("user-{number}"), 3_600), None, CALL).await.unwrap();
+    }
+    let last = world.token("last", 3_600);
+    world.ask(&last, None, CALL).await.unwrap();
+    reload(&world, broker_config(Limits { entries: 20, ..LIMITS })).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(world.metrics.entries.get(), 20);
+    let calls = world.script.calls();
+    world.ask(&last, None, CALL).await.unwrap();
+    assert_eq!(world.script.calls(), calls, "the last one asked for was not among the coldest");
+    world.ask(&world.token("next", 3_600), None, CALL).await.unwrap();
+    assert_eq!(world.metrics.entries.get(), 20, "and the limit holds");
+}
