@@ -145,8 +145,7 @@ impl Broker {
             Arc::clone(&cache),
             Arc::clone(&rulebook),
             exchange,
-            config.policy,
-            config.limits,
+            (config.policy, config.limits),
             clock.clone(),
             Arc::clone(&metrics),
         );

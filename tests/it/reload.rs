@@ -117,7 +117,6 @@ async fn a_role_that_was_removed_is_refused_at_once_wherever_it_was_held() {
     }
     let end = tokio::time::timeout(PATIENCE, watch.message()).await.unwrap();
     assert_eq!(end.unwrap_err().code(), Code::PermissionDenied);
-    println!("refused everywhere {} ms after the file was written", started.elapsed().as_millis());
     // Nobody told it, a watch would look again after 15 seconds.
     assert!(started.elapsed() < Duration::from_secs(5));
     scene.wait_for_metric("cupbearer_entries", |entries| entries == 0.0).await;
@@ -252,7 +251,7 @@ async fn a_swapped_config_map_is_seen_without_a_signal() {
     let swapped = Instant::now();
     fs::rename(scene.path("..data_tmp"), scene.path("..data")).unwrap();
     scene.reloaded("ok", 0.0).await;
-    println!("seen and in force {} ms after the swap", swapped.elapsed().as_millis());
+    assert!(swapped.elapsed() < Duration::from_secs(10), "half a second, on a machine that has time");
     assert_eq!(scene.ask("/v1/credentials/default/admin", &alice).await.status, 403);
     assert_eq!(scene.reloads("ok").await, 1.0, "once");
 }

@@ -82,8 +82,7 @@ impl Refresher {
         cache: Arc<Cache>,
         rulebook: InForce,
         exchange: Arc<dyn Exchange>,
-        policy: Policy,
-        limits: Limits,
+        (policy, limits): (Policy, Limits),
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Self {

@@ -51,7 +51,7 @@ fn in_lines(text: &mut Vec<u8>, change: impl FnOnce(&mut Vec<String>)) {
 fn no_mutated_file_panics_or_has_its_values_told() {
     let mut rng = StdRng::seed_from_u64(7);
     let whole = ["ok-everything.toml", "ok-flows.toml", "ok-sample.toml", "ok-minimal.toml"].map(file);
-    let (mut refused, mut told) = (0, 0);
+    let mut refused = 0;
     for number in 0..FILES {
         let mut text = whole[number % whole.len()].clone().into_bytes();
         for _ in 0..rng.random_range(1..5) {
@@ -59,7 +59,6 @@ fn no_mutated_file_panics_or_has_its_values_told() {
         }
         let Err(faults) = parse_bytes("mutated.toml", &text, &env, &files_of_config) else { continue };
         refused += 1;
-        told += faults.iter().count();
         for fault in &faults {
             assert!(!fault.message.is_empty() && !fault.message.contains(CANARY), "file {number}: {fault:?}");
             assert!(fault.line.is_none_or(|line| line >= 1), "file {number}: {fault:?}");
@@ -67,6 +66,5 @@ fn no_mutated_file_panics_or_has_its_values_told() {
         let shown = faults.to_string();
         assert!(shown.lines().all(|line| line.starts_with("mutated.toml")), "file {number}: {shown}");
     }
-    println!("{refused} of {FILES} mutated files were refused, with {told} faults");
     assert!(refused > FILES / 2 && refused < FILES, "{refused} were refused: the slips are too small or too large");
 }
