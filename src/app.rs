@@ -274,3 +274,8 @@ async fn end(phase: &watch::Sender<Phase>, signals: &mut mpsc::Receiver<()>, set
 pub(crate) fn forward(task: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(task);
 }
+
+/// Does work that may block, on a disk that hangs for one, where it holds up nobody; none if it panicked.
+pub(crate) async fn off_the_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::task::spawn_blocking(work).await.ok()
+}

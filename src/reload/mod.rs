@@ -60,9 +60,8 @@ impl Reloader {
 
     async fn reload(&mut self) -> Result<(), Refusal> {
         let path = self.source.path().to_owned();
-        // A file may be on a disk that hangs.
-        let reading = tokio::task::spawn_blocking(move || crate::config::read(&path)).await;
-        let Reading { outcome, files } = reading.map_err(|_panic| Refusal::Panic)?;
+        let reading = app::off_the_runtime(move || crate::config::read(&path)).await;
+        let Reading { outcome, files } = reading.ok_or(Refusal::Panic)?;
         self.source.read(files);
         self.apply(outcome.map_err(Refusal::Faults)?).await.map_err(Refusal::Start)
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::Signal;
 
+use crate::app::off_the_runtime;
 use crate::config::Files;
 
 /// The configuration file, what it was last read from, and the signal that asks to read it again.
@@ -46,8 +47,8 @@ impl Source {
                 () = tokio::time::sleep(LOOK) => {}
             }
             let files = self.files.clone();
-            // A file may be on a disk that hangs. A look that panics has seen nothing.
-            let Ok(now) = tokio::task::spawn_blocking(move || files.now()).await else { continue };
+            // A look that panics has seen nothing.
+            let Some(now) = off_the_runtime(move || files.now()).await else { continue };
             if now != self.files && now == before {
                 return;
             }

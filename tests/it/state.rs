@@ -95,7 +95,7 @@ allow_unauthenticated = true
 "
     );
     let config = config(&proxy, state.path()) + &guests;
-    let tokens: Vec<_> = (1..=5).map(user).chain([token("alice"), token("bob")]).collect();
+    let tokens: Vec<_> = (1..=2).map(user).chain([token("alice"), token("bob")]).collect();
     let mut secrets = vec!["user-1".to_owned(), "alice".to_owned(), "kiosk-1".to_owned()];
     let mut ids = Vec::new();
     for _ in 0..2 {
