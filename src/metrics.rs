@@ -171,11 +171,7 @@ impl Metrics {
             sessions: make.gauge("sessions", "Sessions that are open.")?,
             verifications: make.counters("token_verifications_total", "Tokens judged, by result.", &["result"])?,
             jwks_fetches: make.counters("jwks_fetches_total", "Fetches of key sets, by result.", &["result"])?,
-            config_reloads: make.counters(
-                "config_reloads_total",
-                "Configurations read while running: put in force, or refused.",
-                &["result"],
-            )?,
+            config_reloads: make.counters("config_reloads_total", "Configurations read while running.", &["result"])?,
             jwks_last_success: make.gauge(
                 "jwks_last_success_timestamp_seconds",
                 "When the key set that waits longest was last fetched.",
@@ -185,7 +181,7 @@ impl Metrics {
                 .counter("log_dropped_total", "Lines of the log that were lost, since nobody took them.")?,
             lost_lines: Mutex::new(|| 0),
             state_write_failures: make
-                .counter("state_write_failures_total", "Writes of the identity map to disk that failed.")?,
+                .counter("state_write_failures_total", "Writes of the identity map that failed.")?,
             panics: make.counter("panics_total", "Panics caught in tasks.")?,
             identity_mismatch: make
                 .counter("identity_mismatch_total", "Replies for another identity than was asked for; never stored.")?,

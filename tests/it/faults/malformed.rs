@@ -9,7 +9,7 @@ use cupbearer::clock::Clock;
 use cupbearer::dev;
 use cupbearer::metrics::Metrics;
 use cupbearer::secret::CupToken;
-use cupbearer::upstream::{Aws, Budget, Class, Config, Exchange, Flow, Order, Rates, Target};
+use cupbearer::upstream::{Aws, Budget, Class, Config, Exchange, Flow, Identities, Order, Rates, Target};
 use serde_json::{Value, json};
 
 use super::EXCHANGE;
@@ -174,7 +174,15 @@ async fn ten_thousand_spoilt_answers_leave_nothing_behind() {
         rates,
     };
     let clock = Clock::system();
-    let aws = Aws::new(&config, None, Arc::new(Budget::new(rates, clock.clone())), clock, metrics).await;
+    let aws = Aws::new(
+        &config,
+        None,
+        Arc::new(Identities::in_memory()),
+        Arc::new(Budget::new(rates, clock.clone())),
+        clock,
+        metrics,
+    )
+    .await;
     let order = order();
     let whole = aws.exchange(&order).await.unwrap();
     let identity = whole.identity_id.unwrap().0.to_string();
