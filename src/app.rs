@@ -166,6 +166,11 @@ impl Means {
         Ok(way)
     }
 
+    /// Puts the rates of `config` in force.
+    pub(crate) fn change_rates(&self, config: &Config) {
+        self.budget.change(config.upstream.rates);
+    }
+
     fn user_pools(&self, config: &Config) -> AwsUserPools {
         let (clock, metrics) = (self.clock.clone(), Arc::clone(&self.metrics));
         AwsUserPools::new(config.user_pools.clone(), Arc::clone(&self.budget), clock, metrics)

@@ -124,6 +124,7 @@ impl Verifier {
     /// there are keepers. Those of pools that are gone end with the last request that needs them.
     pub fn renewed(&self, config: Config, fetcher: &Arc<dyn FetchKeys>) -> (Self, Vec<Keeper>) {
         let (pools, keepers) = self.open_pools(&config, fetcher);
+        self.verdicts.limit(config.verdicts);
         let generation = self.generation + u64::from(config != self.config);
         let (clock, metrics, verdicts) = (self.clock.clone(), Arc::clone(&self.metrics), Arc::clone(&self.verdicts));
         (Self { clock, metrics, config, generation, pools, verdicts }, keepers)

@@ -23,14 +23,19 @@ pub(super) struct Verdict {
 /// Remembered verdicts, at most `capacity` of them.
 pub(super) struct Verdicts {
     by_token: HashMap<Digest, Verdict>,
-    capacity: usize,
+    capacity: AtomicUsize,
     /// Kept by us, since the map's own count walks it.
     held: AtomicUsize,
 }
 
 impl Verdicts {
     pub(super) fn new(capacity: NonZeroUsize) -> Self {
-        Self { by_token: HashMap::new(), capacity: capacity.get(), held: AtomicUsize::new(0) }
+        Self { by_token: HashMap::new(), capacity: AtomicUsize::new(capacity.get()), held: AtomicUsize::new(0) }
+    }
+
+    /// Another capacity; what is over it goes with the next verdicts.
+    pub(super) fn limit(&self, capacity: NonZeroUsize) {
+        self.capacity.store(capacity.get(), Ordering::Relaxed);
     }
 
     pub(super) fn get(&self, token: &Digest) -> Option<Verdict> {
@@ -39,7 +44,7 @@ impl Verdicts {
 
     /// Remembers `verdict`, after making room where there is none.
     pub(super) fn keep(&self, token: Digest, verdict: Verdict, now: Moment) {
-        if self.held.load(Ordering::Relaxed) >= self.capacity {
+        if self.held.load(Ordering::Relaxed) >= self.capacity.load(Ordering::Relaxed) {
             self.make_room(now);
         }
         if self.by_token.pin().insert(token, verdict).is_none() {
@@ -51,7 +56,7 @@ impl Verdicts {
     /// the first ones of the map are a fair sample. A dropped verdict costs its bearer one more verification.
     fn make_room(&self, now: Moment) {
         let map = self.by_token.pin();
-        let spare = (self.capacity / 16).max(1);
+        let spare = (self.capacity.load(Ordering::Relaxed) / 16).max(1);
         let dropped = self.sweep(now);
         if dropped < spare {
             let more: Vec<Digest> = map.keys().take(spare - dropped).copied().collect();

@@ -82,6 +82,7 @@ impl Reloader {
         let keepers = self.rooms.broker.reload(new.auth.clone(), new.broker.clone(), &fetcher, exchange).await;
         keepers.into_iter().for_each(|keeper| app::forward(keeper.run()));
         self.rooms.settings.change(new.server.clone());
+        self.rooms.means.change_rates(&new);
         self.rooms.user_pools.change(new.user_pools.clone());
         self.in_force = new;
         Ok(())

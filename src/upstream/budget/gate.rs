@@ -186,6 +186,13 @@ impl Gate {
         self.failures >= DOWN_AFTER
     }
 
+    /// Another limit. A rate that AWS has lowered stays, as far as the limit allows it.
+    pub(super) fn limit_to(&mut self, limit: u32) {
+        let free = self.rate >= f64::from(self.limit);
+        self.rate = if free { f64::from(limit) } else { self.rate.min(f64::from(limit)) };
+        self.limit = limit;
+    }
+
     /// Calls a second.
     pub(super) fn rate(&self) -> f64 {
         self.rate

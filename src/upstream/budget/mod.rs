@@ -85,17 +85,22 @@ const QUOTAS: usize = 5;
 /// Who is under way and would have to wait for longer gives up: its own time runs, and callers wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
+impl Rates {
+    /// In the order of [`Quota`].
+    fn each(&self) -> [u32; 5] {
+        [self.get_id, self.get_credentials_for_identity, self.get_open_id_token, self.assume_role, self.refresh_token]
+    }
+}
+
 impl Budget {
     /// A budget of which nothing is used yet.
     pub fn new(rates: Rates, clock: Clock) -> Self {
-        let gates = [
-            rates.get_id,
-            rates.get_credentials_for_identity,
-            rates.get_open_id_token,
-            rates.assume_role,
-            rates.refresh_token,
-        ];
-        Self { gates: Mutex::new(gates.map(Gate::new)), queues: Default::default(), clock }
+        Self { gates: Mutex::new(rates.each().map(Gate::new)), queues: Default::default(), clock }
+    }
+
+    /// Puts other rates in force, for the calls to come: those of the last second count.
+    pub fn change(&self, rates: Rates) {
+        self.gates().iter_mut().zip(rates.each()).for_each(|(gate, limit)| gate.limit_to(limit));
     }
 
     /// Books a place for each call of an exchange on `lane`.

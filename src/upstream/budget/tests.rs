@@ -228,3 +228,19 @@ proptest! {
         prop_assert!(most_in_a_second(&sent) <= limit as usize);
     }
 }
+
+#[test]
+fn another_limit_counts_the_calls_of_the_last_second() {
+    let mut gate = Gate::new(3);
+    let (sent, now) = (Duration::from_secs(10), Duration::from_millis(10_500));
+    for _ in 0..2 {
+        gate.book(Caller::Foreground, sent);
+        gate.send(sent);
+    }
+    assert_eq!(gate.earliest(Caller::Foreground, now), now);
+    gate.limit_to(2);
+    assert!(gate.earliest(Caller::Foreground, now) >= Duration::from_secs(11));
+    assert_eq!(gate.rate(), 2.0);
+    gate.limit_to(4);
+    assert_eq!((gate.earliest(Caller::Foreground, now), gate.rate()), (now, 4.0));
+}
