@@ -75,6 +75,9 @@ pub(super) const DURATION_SECONDS: RangeInclusive<u64> = 900..=43_200;
 /// What Cognito takes (GroupType), and so what a user pool's groups can have.
 pub(super) const PRECEDENCE: RangeInclusive<u32> = 0..=2_147_483_647;
 
+/// How `audit.subject` may be told: as it is, or by its digest.
+pub(super) const AUDIT_SUBJECTS: &[(&str, bool)] = &[("plain", false), ("hashed", true)];
+
 /// Time for one trade of a refresh token. No key of the file: nobody waits for it as long, and cutting it loses the token.
 pub(super) const TRADE_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -77,7 +77,7 @@ pub(super) fn resolve(typed: raw::Document, read: ReadFile<'_>, found: &Found) -
         },
         server: server::Config { admin_token, ..doors(typed.server, &bounds, found) },
         state: state(typed.state_dir, found),
-        audit: audit_log(typed.audit_file, found),
+        audit: audit_log(typed.audit, found),
         broker: broker::Config {
             profiles: profiles.resolved,
             policy,
@@ -204,13 +204,16 @@ fn state(typed: Field<String>, found: &Found) -> Option<PathBuf> {
     dir.given()
 }
 
-fn audit_log(typed: Field<String>, found: &Found) -> Option<audit::Destination> {
-    let destination = typed.judged(found, |text| match text.as_str() {
+fn audit_log(typed: raw::Audit, found: &Found) -> Option<audit::Config> {
+    let destination = typed.file.judged(found, |text| match text.as_str() {
         "" => Err("no file: a path is wanted, or stdout"),
         "stdout" => Ok(audit::Destination::Stdout),
         _ => Ok(audit::Destination::File(text.into())),
     });
-    destination.given()
+    let off = destination.is_absent().then_some("there is no audit log without file");
+    let subject = typed.subject.unless(off, found).judged(found, |text| forms::choice(&text, AUDIT_SUBJECTS));
+    let hashed_subjects = subject.or(false);
+    Some(audit::Config { destination: destination.given()?, hashed_subjects })
 }
 
 /// The name of the file, and the token that it holds. The token is told by no fault.

@@ -133,12 +133,13 @@ impl Config {
 
     fn show_audit(&self, page: &mut Page) {
         page.header("[audit]");
-        match &self.audit {
-            Some(Destination::Stdout) => page.text("file", "stdout"),
+        let Some(audit) = &self.audit else { return page.note("file: none, there is no audit log") };
+        match &audit.destination {
+            Destination::Stdout => page.text("file", "stdout"),
             // It was typed, so that nothing is lost.
-            Some(Destination::File(path)) => page.text("file", &path.to_string_lossy()),
-            None => page.note("file: none, there is no audit log"),
+            Destination::File(path) => page.text("file", &path.to_string_lossy()),
         }
+        page.text("subject", if audit.hashed_subjects { "hashed" } else { "plain" });
     }
 
     fn show_admin(&self, page: &mut Page) {

@@ -22,8 +22,7 @@ pub(super) struct Document {
     pub(super) configured_sessions: Field<Vec<ConfiguredSession>>,
     /// `state.dir`
     pub(super) state_dir: Field<String>,
-    /// `audit.file`
-    pub(super) audit_file: Field<String>,
+    pub(super) audit: Audit,
     pub(super) admin: Admin,
 }
 
@@ -129,6 +128,12 @@ pub(super) struct ConfiguredSession {
     pub(super) authorization_token_file: Field<String>,
 }
 
+/// `[audit]`
+pub(super) struct Audit {
+    pub(super) file: Field<String>,
+    pub(super) subject: Field<String>,
+}
+
 /// `[admin]`
 pub(super) struct Admin {
     pub(super) token_file: Field<String>,
@@ -148,7 +153,7 @@ impl Document {
             sessions: Sessions::read(table.table("sessions")),
             configured_sessions: all(table.tables("configured_sessions"), ConfiguredSession::read),
             state_dir: only(table.table("state"), "dir"),
-            audit_file: only(table.table("audit"), "file"),
+            audit: Audit::read(table.table("audit")),
             admin: Admin::read(table.table("admin")),
         };
         table.finish(&[]);
@@ -303,6 +308,14 @@ impl ConfiguredSession {
         };
         table.finish(&[]);
         session
+    }
+}
+
+impl Audit {
+    fn read(mut table: Table<'_>) -> Self {
+        let audit = Self { file: table.take("file"), subject: table.take("subject") };
+        table.finish(&[]);
+        audit
     }
 }
 

@@ -185,7 +185,8 @@ fn what_is_said_is_used() {
     assert_eq!(config.upstream.sts_endpoint_url.as_ref().map(url::Url::as_str), Some("http://localhost:5601/"));
     let sessions = &config.broker.sessions;
     assert_eq!((sessions.all, sessions.per_subject, sessions.idle), (1, 1, Duration::from_secs(60)));
-    assert_eq!(config.audit, Some(audit::Destination::File("/var/log/cupbearer/${x.jsonl".into())));
+    let destination = audit::Destination::File("/var/log/cupbearer/${x.jsonl".into());
+    assert_eq!(config.audit, Some(audit::Config { destination, hashed_subjects: true }));
     let pool = &config.auth.user_pools[0];
     // Byte for byte as typed, since tokens are compared with it.
     assert_eq!(&*pool.issuers[1], "http://[::1]:5600/local_Pool/");
