@@ -1,13 +1,18 @@
 //! The border to the SDK: its errors in, [`Failure`]s out. Nothing beyond this file sees an SDK error.
 
 use std::error::Error;
+use std::io;
+use std::iter::successors;
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_cognitoidentity::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_cognitoidentity::operation::RequestId;
+use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
+use aws_smithy_types::retry::ErrorKind;
+use http_body_util::LengthLimitError;
 
 use crate::error::chain;
 use crate::metrics::Operation;
@@ -41,7 +46,9 @@ where
 {
     let status = error.raw_response().map(|response| response.status().as_u16());
     let code = error.code();
+    let broken = is_broken(error);
     let class = match error {
+        _ if broken => Class::Unavailable,
         SdkError::ServiceError(_) => class(status, code),
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) => Class::Unavailable,
         _ => Class::Invalid,
@@ -56,17 +63,39 @@ where
         message,
         request_id: error.request_id().map(|id| presentable(id, secret)),
         retry_after: error.raw_response().and_then(|response| retry_after(&|name| response.headers().get(name), now)),
-        broken: is_broken(error),
+        broken,
     }
 }
 
-/// Whether the connection broke: refused, reset, or ended in the middle of the answer.
-fn is_broken<E>(error: &SdkError<E, Response>) -> bool {
+/// Whether the connection broke: refused, reset, or ended in the middle of the answer. Whoever shows a certificate that
+/// does not hold, or answers without end, would do so again; and a request that could not be signed was never sent.
+fn is_broken<E: Error + 'static>(error: &SdkError<E, Response>) -> bool {
     match error {
-        SdkError::DispatchFailure(failure) => !failure.is_timeout(),
-        SdkError::ResponseError(error) => error.raw().status().is_success() && error.raw().body().bytes().is_none(),
+        SdkError::DispatchFailure(failure) => failure.as_connector_error().is_some_and(broke),
+        SdkError::ResponseError(failure) => {
+            let cut = failure.raw().status().is_success() && failure.raw().body().bytes().is_none();
+            cut && !causes(error).any(|cause| cause.is::<LengthLimitError>())
+        }
         _ => false,
     }
+}
+
+fn broke(error: &ConnectorError) -> bool {
+    // Rustls' refusals come as invalid data (tokio-rustls); nothing else that happens to a socket does.
+    let refused = |cause: &(dyn Error + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::InvalidData)
+    };
+    let passing = error.is_io() || error.as_other() == Some(ErrorKind::TransientError);
+    passing && !causes(error).any(refused)
+}
+
+/// `error` and what lies behind it.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    successors(Some(error), |&error| match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        // An I/O error's own source is its payload's: the payload would be skipped.
+        Some(payload) => Some(payload as &(dyn Error + 'static)),
+        None => error.source(),
+    })
 }
 
 /// What an answer's headers say of the next try: `x-amz-retry-after` in milliseconds, `Retry-After` in seconds or as a
@@ -152,6 +181,27 @@ mod tests {
         ];
         for (status, code, wanted) in table {
             assert_eq!(class(status, code), wanted, "{status:?} {code:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_connection_that_broke_is_worth_another_try() {
+        let io = |kind| ConnectorError::io(io::Error::new(kind, "as the test wants it").into());
+        let nested = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, "invalid peer certificate"));
+        let other = |kind| ConnectorError::other("as the test wants it".into(), kind);
+        let table = [
+            ("reset", io(io::ErrorKind::ConnectionReset), true),
+            ("refused", io(io::ErrorKind::ConnectionRefused), true),
+            ("ended early", io(io::ErrorKind::UnexpectedEof), true),
+            ("incomplete", other(Some(ErrorKind::TransientError)), true),
+            ("a certificate", io(io::ErrorKind::InvalidData), false),
+            ("a certificate within", ConnectorError::io(nested.into()), false),
+            ("no credentials to sign with", other(None), false),
+            ("late", ConnectorError::timeout("as the test wants it".into()), false),
+        ];
+        for (what, error, wanted) in table {
+            let error: SdkError<io::Error, Response> = SdkError::dispatch_failure(error);
+            assert_eq!(is_broken(&error), wanted, "{what}");
         }
     }
 

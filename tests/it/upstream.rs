@@ -121,6 +121,14 @@ async fn aws_errors_become_rows_with_hints_in_the_log() {
 }
 
 #[tokio::test]
+async fn an_answer_without_end_is_not_asked_for_again() {
+    let scene = Scene::new().await;
+    scene.proxy.bend(EXCHANGE, Fault::Says(200, " ".repeat(100_000)));
+    let reply = scene.ask("/v1/credentials", &token("alice")).await;
+    assert_eq!((reply.status, scene.proxy.calls(EXCHANGE)), (503, 1));
+}
+
+#[tokio::test]
 async fn an_identity_that_aws_no_longer_knows_is_asked_for_once_more() {
     let scene = Scene::new().await;
     let alice = token("alice");
