@@ -16,6 +16,7 @@ mod flows;
 mod hints;
 mod identities;
 mod lane;
+mod refused;
 mod store;
 mod trip;
 mod user_pools;
