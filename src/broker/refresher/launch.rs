@@ -105,10 +105,14 @@ impl Refresher {
         match Arc::clone(&self.exchange).begin(order, rank) {
             Err(at) => return Start::NotBefore(at),
             Ok(flight) => {
-                entry.stage = Stage::InFlight;
+                // In flight once it is among the flights, not before: a panic in between would leave an entry that waits
+                // for a landing for ever. Until then it is queued, and goes with the panic; its place is void then.
+                self.fly(key, flow, flight);
+                if let Some(entry) = self.entries.get_mut(&key) {
+                    entry.stage = Stage::InFlight;
+                }
                 self.queue.pop(rank, line);
                 self.metrics.lagged(now.boot.saturating_sub(due));
-                self.fly(key, flow, flight);
             }
         }
         Start::Settled
