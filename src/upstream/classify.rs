@@ -35,8 +35,27 @@ const THROTTLING: &[&str] = &[
 ];
 
 /// Refusals by name that pass: AWS's own trouble, or a race between two calls.
-const PASSING: &[&str] =
-    &["ExternalServiceException", "IDPCommunicationError", "InternalErrorException", "ResourceConflictException"];
+const PASSING: &[&str] = &[
+    "ExternalServiceException",
+    "IDPCommunicationError",
+    "InternalErrorException",
+    "RequestTimeout",
+    "RequestTimeoutException",
+    "ResourceConflictException",
+];
+
+/// Refusals of AssumeRole that are about the broker's own credentials or clock (IAM, "Common errors"), and not about the
+/// user: whoever asked may well be served when that is mended.
+const OWN_TROUBLE: &[&str] = &[
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "IncompleteSignature",
+    "InvalidClientTokenId",
+    "MissingAuthenticationToken",
+    "RequestExpired",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+];
 
 /// Turns what the SDK says of `operation` at `now` into a failure; `secret` is kept out of its text, whoever echoed it.
 pub(super) fn failure<E>(operation: Operation, error: &SdkError<E, Response>, secret: &str, now: SystemTime) -> Failure
@@ -49,7 +68,7 @@ where
     let broken = is_broken(error);
     let class = match error {
         _ if broken => Class::Unavailable,
-        SdkError::ServiceError(_) => class(status, code),
+        SdkError::ServiceError(_) => class(operation, status, code),
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) => Class::Unavailable,
         _ => Class::Invalid,
     };
@@ -112,11 +131,12 @@ fn retry_after<'a>(header: &dyn Fn(&'static str) -> Option<&'a str>, now: System
 }
 
 /// The class of an answer that is an error, by its name and, where that says nothing, by its HTTP status.
-fn class(status: Option<u16>, code: Option<&str>) -> Class {
+fn class(operation: Operation, status: Option<u16>, code: Option<&str>) -> Class {
     match (code, status) {
         (Some(code), _) if THROTTLING.contains(&code) => Class::Throttled,
         (_, Some(429)) => Class::Throttled,
         (Some(code), _) if PASSING.contains(&code) => Class::Unavailable,
+        (Some(code), _) if operation == Operation::AssumeRole && OWN_TROUBLE.contains(&code) => Class::Unavailable,
         (_, Some(500..)) => Class::Unavailable,
         (Some(_), _) => Class::Denied,
         (None, _) => Class::Invalid,
@@ -170,6 +190,7 @@ mod tests {
             (Some(500), Some("InternalErrorException"), Class::Unavailable),
             (Some(400), Some("ExternalServiceException"), Class::Unavailable),
             (Some(400), Some("ResourceConflictException"), Class::Unavailable),
+            (Some(400), Some("RequestTimeout"), Class::Unavailable),
             (Some(503), None, Class::Unavailable),
             (Some(500), Some("Unknown"), Class::Unavailable),
             (Some(400), Some("NotAuthorizedException"), Class::Denied),
@@ -180,8 +201,19 @@ mod tests {
             (Some(400), None, Class::Invalid),
         ];
         for (status, code, wanted) in table {
-            assert_eq!(class(status, code), wanted, "{status:?} {code:?}");
+            assert_eq!(class(Operation::GetId, status, code), wanted, "{status:?} {code:?}");
         }
+    }
+
+    #[test]
+    fn the_brokers_own_trouble_is_no_refusal_of_the_user() {
+        for code in OWN_TROUBLE {
+            assert_eq!(class(Operation::AssumeRole, Some(403), Some(code)), Class::Unavailable, "{code}");
+        }
+        assert_eq!(class(Operation::AssumeRole, Some(403), Some("AccessDenied")), Class::Denied);
+        // There the token that expired is the user's.
+        let by_token = Operation::AssumeRoleWithWebIdentity;
+        assert_eq!(class(by_token, Some(400), Some("ExpiredTokenException")), Class::Denied);
     }
 
     #[test]
