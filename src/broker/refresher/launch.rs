@@ -11,6 +11,7 @@ use super::land::{Landing, answer, ours};
 use crate::broker::entries::Stage;
 use crate::broker::key::Key;
 use crate::broker::queue::Place;
+use crate::clock::Moment;
 use crate::error::{Error, Kind};
 use crate::metrics::Operation;
 use crate::upstream::{Flight, Flow, Lane, Rank};
@@ -36,14 +37,13 @@ impl Refresher {
         self.entries.look_at(key, end);
     }
 
-    /// Puts an entry, for which a refresh is due since `due`, into the queue.
-    pub(super) fn queue_background(&mut self, key: Key, due: Duration) {
-        let now = self.clock.now();
+    /// Puts an entry, for which a refresh is due since `due` by what was seen at `now`, into the queue.
+    pub(super) fn queue_background(&mut self, key: Key, due: Duration, now: Moment) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
-        // The schedule has looked at the login.
-        let Some(order) = entry.order(now) else { return };
-        entry.stage = Stage::Queued(Rank::Background);
         let end = entry.end(now);
+        // The schedule has looked at the login, at the same time: there is one. Should there be none, the end comes.
+        let Some(order) = entry.order(now) else { return self.entries.look_at(key, end) };
+        entry.stage = Stage::Queued(Rank::Background);
         let lane = self.exchange.lane(&order);
         self.queue.push_background(lane, end, Place { due, key });
         self.entries.look_at(key, end);

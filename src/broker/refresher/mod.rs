@@ -196,7 +196,7 @@ impl Refresher {
             Stage::Idle => {}
         }
         match entry.step(now) {
-            Step::Refresh => self.queue_background(key, due),
+            Step::Refresh => self.queue_background(key, due, now),
             Step::Sleep(until) => self.entries.look_at(key, until),
             Step::Bury => self.bury(&key),
         }
