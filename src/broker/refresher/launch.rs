@@ -31,10 +31,10 @@ impl Refresher {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         let Some(order) = entry.order(now) else { return self.refuse_without_login(key) };
         entry.stage = Stage::Queued(Rank::Foreground);
-        let (subject, end) = (entry.wanted.subject, entry.end(now));
+        let (subject, again) = (entry.wanted.subject, entry.look_again(Rank::Foreground, now));
         let lane = self.exchange.lane(&order);
         self.queue.push_foreground(lane, subject, Place { due: now.boot, key });
-        self.entries.look_at(key, end);
+        self.entries.look_at(key, again);
     }
 
     /// Puts an entry, for which a refresh is due since `due` by what was seen at `now`, into the queue.

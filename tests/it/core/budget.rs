@@ -54,6 +54,20 @@ async fn the_cold_hold_up_nobody_whose_identity_is_known() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_hung_up_for_good_is_given_up_and_who_waits_is_not() {
+    let sky = Sky::new(Rates { get_id: 1, ..RATES }).await;
+    let gone = (0..100).map(|guest| sky.ask(guest, Duration::from_millis(900)));
+    futures::future::join_all(gone).await;
+    let patient = (100..130).map(|guest| sky.ask(guest, MINUTE));
+    let done = futures::future::join_all(patient).await;
+    assert!(done.iter().all(|(_, done)| done.is_ok()));
+    let calls = sky.cloud.times(GetId, 0).len();
+    assert!((40..=52).contains(&calls), "{calls}: thirty who waited, and those of the first seconds");
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(sky.cloud.times(GetId, 0).len(), calls);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_outage_is_probed_bridged_and_made_up_for_while_callers_go_first() {
     const USERS: usize = 10_000;
     let sky = Sky::new(rates(20)).await;
