@@ -110,16 +110,18 @@ impl Writer {
             {
                 users.push(user);
             }
-            self.save(users);
+            self.save(&users);
         }
     }
 
-    fn save(&mut self, mut users: Vec<Digest>) {
-        if self.failing {
-            // Nobody knows what of the earlier ones is on disk.
-            users = self.known.users();
-        }
-        let done = self.store.save(users.iter().map(|user| (*user, self.known.get(user))));
+    fn save(&mut self, users: &[Digest]) {
+        let now = |user: &Digest| (*user, self.known.get(user));
+        let done = if self.failing {
+            // Nobody knows what of the earlier ones is on disk, nor which of those there were forgotten meanwhile.
+            self.store.replace(self.known.users().iter().map(now))
+        } else {
+            self.store.save(users.iter().map(now))
+        };
         if let Err(error) = &done {
             self.metrics.state_write_failures.inc();
             if !self.failing {
@@ -216,23 +218,32 @@ mod tests {
     fn a_write_that_fails_is_counted_and_made_up_for() {
         let dir = tempfile::tempdir().unwrap();
         let (identities, mut writer) = open(dir.path());
-        let file = dir.path().join("identities.redb");
+        let (file, away) = (dir.path().join("identities.redb"), dir.path().join("away"));
+        identities.keep([9; 32], id(9));
+        writer.save(&[[9; 32]]);
         // A store that failed once opens its file again; here it finds a directory.
         writer.store.database = None;
-        std::fs::remove_file(&file).unwrap();
+        std::fs::rename(&file, &away).unwrap();
         std::fs::create_dir(&file).unwrap();
         for number in 1..=2 {
             identities.keep([number; 32], id(number));
-            let changed = writer.changed.try_recv().unwrap();
-            writer.save(vec![changed]);
+            writer.save(&[[number; 32]]);
         }
-        assert_eq!(writer.metrics.state_write_failures.get(), 2);
+        identities.forget(&[9; 32]);
+        writer.save(&[[9; 32]]);
+        assert_eq!(writer.metrics.state_write_failures.get(), 3);
         std::fs::remove_dir(&file).unwrap();
+        std::fs::rename(&away, &file).unwrap();
+        while writer.changed.try_recv().is_ok() {}
         identities.keep([3; 32], id(3));
         drop(identities);
         writer.run();
         let (identities, _writer) = open(dir.path());
-        let found: Vec<_> = (1..=3).map(|number| identities.get(&[number; 32])).collect();
-        assert_eq!(found, [Some(id(1)), Some(id(2)), Some(id(3))], "those that failed as well");
+        let found: Vec<_> = [1, 2, 3, 9].iter().map(|number| identities.get(&[*number; 32])).collect();
+        assert_eq!(
+            found,
+            [Some(id(1)), Some(id(2)), Some(id(3)), None],
+            "what failed is made up for, a removal as well"
+        );
     }
 }

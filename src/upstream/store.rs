@@ -65,6 +65,16 @@ pub(super) struct Store {
 /// All ids of a file.
 type Ids = Vec<(Digest, IdentityId)>;
 
+/// A user's id, or that there is none any more.
+type Change = (Digest, Option<IdentityId>);
+
+/// What a commit finds before its changes.
+#[derive(PartialEq)]
+enum Table {
+    AsItIs,
+    Emptied,
+}
+
 /// Why a file is of no use.
 enum Fault {
     /// What is in it: torn, too large, or not ours.
@@ -74,8 +84,8 @@ enum Fault {
 }
 
 impl Store {
-    /// The store in `dir` and what it holds, at most `capacity` ids. A file that is torn, too large or not ours is set
-    /// aside, and a new one begun.
+    /// The store in `dir` and what it holds, or `capacity` ids of that, should it be more. A file that is torn, too large
+    /// or not ours is set aside, and a new one begun.
     ///
     /// # Errors
     /// When the directory cannot be used, or another process uses it.
@@ -101,13 +111,25 @@ impl Store {
     ///
     /// # Errors
     /// With what the store said. The next call opens the file anew.
-    pub(super) fn save(&mut self, changes: impl Iterator<Item = (Digest, Option<IdentityId>)>) -> Result<(), String> {
+    pub(super) fn save(&mut self, changes: impl Iterator<Item = Change>) -> Result<(), String> {
+        self.commit(Table::AsItIs, changes)
+    }
+
+    /// Writes `ids` in the place of all that is on disk, or nothing.
+    ///
+    /// # Errors
+    /// As [`Store::save`].
+    pub(super) fn replace(&mut self, ids: impl Iterator<Item = Change>) -> Result<(), String> {
+        self.commit(Table::Emptied, ids)
+    }
+
+    fn commit(&mut self, table: Table, changes: impl Iterator<Item = Change>) -> Result<(), String> {
         // What fails half-way is dropped, and its next commit is of a file that was read anew.
         let database = match self.database.take() {
             Some(database) => database,
             None => guarded(|| open(&self.path)).map_err(Fault::cause)?,
         };
-        guarded(|| write(&database, changes)).map_err(Fault::cause)?;
+        guarded(|| write(&database, table, changes)).map_err(Fault::cause)?;
         self.database = Some(database);
         Ok(())
     }
@@ -125,7 +147,7 @@ fn load(path: &Path, capacity: usize) -> Result<(Database, Ids), Fault> {
     guarded(|| {
         let database = open(path)?;
         // So that a file that cannot be written shows at start, and the table is there to be read.
-        write(&database, std::iter::empty())?;
+        write(&database, Table::AsItIs, std::iter::empty())?;
         let ids = read(&database, capacity)?;
         Ok((database, ids))
     })
@@ -142,19 +164,20 @@ fn open(path: &Path) -> Result<Database, Error> {
 fn read(database: &Database, capacity: usize) -> Result<Ids, Error> {
     let table = database.begin_read()?.open_table(TABLE)?;
     let mut ids = Vec::new();
-    for pair in table.iter()? {
+    // What is over it costs its users one GetId each, and is not worth the others' ids.
+    for pair in table.iter()?.take(capacity) {
         let (user, id) = pair?;
         let id = identity(id.value()).ok_or_else(|| foreign("it holds something else than IdentityIds"))?;
         ids.push((*user.value(), id));
-        if ids.len() > capacity {
-            return Err(foreign("it holds more identities than are kept"));
-        }
     }
     Ok(ids)
 }
 
-fn write(database: &Database, changes: impl Iterator<Item = (Digest, Option<IdentityId>)>) -> Result<(), Error> {
+fn write(database: &Database, before: Table, changes: impl Iterator<Item = Change>) -> Result<(), Error> {
     let transaction = database.begin_write()?;
+    if before == Table::Emptied {
+        transaction.delete_table(TABLE)?;
+    }
     let mut saved = 0_usize;
     {
         let mut table = transaction.open_table(TABLE)?;
@@ -297,7 +320,7 @@ mod tests {
     #[test]
     fn a_file_that_is_not_ours_is_set_aside() {
         type Make = fn(&Path);
-        let makers: [(&str, Make); 7] = [
+        let makers: [(&str, Make); 6] = [
             ("text", |path| fs::write(path, "identities = []").unwrap()),
             ("zeroes", |path| fs::write(path, vec![0; 1_000_000]).unwrap()),
             ("too large", |path| File::create(path).unwrap().set_len(FILE_BYTES + 1).unwrap()),
@@ -313,12 +336,6 @@ mod tests {
                     transaction.open_table(TABLE).unwrap().insert(&[1; 32], &b"no identity"[..]).unwrap();
                 });
             }),
-            ("too many", |path| {
-                foreign_store(path, |transaction| {
-                    let mut table = transaction.open_table(TABLE).unwrap();
-                    (0..=CAPACITY as u8).for_each(|number| drop(table.insert(&[number; 32], &b"r:0"[..]).unwrap()));
-                });
-            }),
         ];
         for (what, make) in makers {
             let dir = tempfile::tempdir().unwrap();
@@ -330,6 +347,19 @@ mod tests {
             }
             assert_eq!((held(dir.path()), aside(dir.path())), (vec![id(1)], 1), "{what}");
         }
+    }
+
+    #[test]
+    fn of_more_than_are_kept_as_many_are_read_and_nothing_is_set_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut store, _) = Store::open(dir.path(), CAPACITY).unwrap();
+        store.save((0..=CAPACITY as u8).map(some)).unwrap();
+        drop(store);
+        assert_eq!((held(dir.path()).len(), aside(dir.path())), (CAPACITY, 0));
+        let (mut store, _) = Store::open(dir.path(), CAPACITY).unwrap();
+        store.replace([some(3), some(4)].into_iter()).unwrap();
+        drop(store);
+        assert_eq!(held(dir.path()), [id(3), id(4)], "nothing else is left");
     }
 
     #[test]
