@@ -57,12 +57,16 @@ impl Identities {
     }
 
     /// The ids of the file in `dir`, which this process holds from now on, and the writer that has to run for changes to
-    /// reach it. A file that is torn or not ours is set aside.
+    /// reach it. A file that is torn or not ours is set aside; a disk that refuses is counted as a failed write, and tried
+    /// again with the first change.
     ///
     /// # Errors
-    /// When the directory cannot be used, or another process holds it.
+    /// When the directory is not there, or another process holds it.
     pub fn open(dir: &Path, metrics: Arc<Metrics>) -> Result<(Self, Writer), StoreError> {
         let (store, ids) = Store::open(dir, CAPACITY)?;
+        if store.database.is_none() {
+            metrics.state_write_failures.inc();
+        }
         let known = Arc::new(Known::new());
         ids.into_iter().for_each(|(user, id)| drop(known.insert(user, id)));
         let (changed, queue) = mpsc::channel(QUEUE);
@@ -201,6 +205,20 @@ mod tests {
         let wanted = [Some(id(11)), None, Some(id(3)), Some(id(4)), Some(id(5)), None, None, None, None];
         assert_eq!(found, wanted);
         assert_eq!(identities.known.held.load(Ordering::Relaxed), 4);
+    }
+
+    #[test]
+    fn a_disk_that_refuses_at_start_is_counted_and_keeps_nobody_from_starting() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = dir.path().join("lock");
+        std::fs::create_dir(&lock).unwrap();
+        let (identities, writer) = open(dir.path());
+        assert_eq!(writer.metrics.state_write_failures.get(), 1);
+        identities.keep([1; 32], id(1));
+        std::fs::remove_dir(&lock).unwrap();
+        drop(identities);
+        writer.run();
+        assert_eq!(open(dir.path()).0.get(&[1; 32]), Some(id(1)));
     }
 
     #[test]
