@@ -225,7 +225,7 @@ impl Bound {
         let broker = Arc::clone(&self.broker);
         let settings = self.doors.settings();
         if let Some(source) = self.source {
-            tasks.spawn(Reloader::new(self.rooms, source, self.config).run());
+            tasks.spawn(supervise(Reloader::new(self.rooms, source, self.config)));
         } else {
             // Or it would hold the identities open to the end.
             drop(self.rooms);

@@ -2,6 +2,7 @@
 
 use crate::app::longest_chained;
 use crate::config::Config;
+use crate::upstream;
 
 /// What another configuration brings about, beside the values that every room just takes over.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,7 +28,9 @@ pub(super) fn between(in_force: &Config, new: &mut Config) -> Changes {
     let sessions = &mut new.broker.configured_sessions;
     keep("configured_sessions", keeps(&in_force.broker.configured_sessions, sessions));
     keep("audit.file", keeps(&in_force.audit, &mut new.audit));
-    let way_to_aws = in_force.upstream != new.upstream || longest_chained(in_force) != longest_chained(new);
+    // Rates are changed in the budget, and new clients would begin without connections.
+    let same_clients = upstream::Config { rates: new.upstream.rates, ..in_force.upstream.clone() } == new.upstream;
+    let way_to_aws = !same_clients || longest_chained(in_force) != longest_chained(new);
     Changes { only_at_start, way_to_aws }
 }
 
@@ -93,6 +96,7 @@ aliases = { a = "arn:aws:iam::111122223333:role/a" }
             ("1example", "2example", false),
             ("role/a", "role/b", false),
             ("[aws]", "[limits]\nentries = 7\n[aws]", false),
+            ("[aws]", "[upstream]\nassume_role_per_second = 7\n[aws]", false),
             ("region = \"us-east-1\"", "region = \"eu-west-1\"", true),
             ("[aws]", "[aws]\nendpoint_url = \"https://aws.example\"", true),
             ("[aws]", "[limits]\nexchange_timeout_ms = 7\n[aws]", true),

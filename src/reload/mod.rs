@@ -12,8 +12,9 @@ use crate::app::{self, Means, StartError};
 use crate::auth::{FetchKeys, HttpsFetcher};
 use crate::broker::Broker;
 use crate::config::{Config, Faults, Reading};
-use crate::metrics::Reload;
+use crate::metrics::{Metrics, Reload};
 use crate::server::Settings;
+use crate::supervise::LongLived;
 use crate::upstream::AwsUserPools;
 
 pub use source::Source;
@@ -46,22 +47,14 @@ impl Reloader {
         Self { rooms, source, in_force }
     }
 
-    pub(crate) async fn run(mut self) {
-        loop {
-            self.source.changed().await;
-            let done = self.reload().await;
-            self.rooms.means.metrics.reloaded(if done.is_ok() { Reload::Ok } else { Reload::Invalid });
-            match done {
-                Ok(()) => info!("the configuration was read again and is in force"),
-                Err(refusal) => refusal.tell(),
-            }
-        }
-    }
-
     async fn reload(&mut self) -> Result<(), Refusal> {
         let path = self.source.path().to_owned();
         let reading = app::off_the_runtime(move || crate::config::read(&path)).await;
-        let Reading { outcome, files } = reading.ok_or(Refusal::Panic)?;
+        let Some(Reading { outcome, files }) = reading else {
+            // Or the same files would be read at every second look, to the same panic.
+            self.source.read_in_vain().await;
+            return Err(Refusal::Panic);
+        };
         self.source.read(files);
         self.apply(outcome.map_err(Refusal::Faults)?).await.map_err(Refusal::Start)
     }
@@ -86,6 +79,26 @@ impl Reloader {
         self.rooms.user_pools.change(new.user_pools.clone());
         self.in_force = new;
         Ok(())
+    }
+}
+
+impl LongLived for Reloader {
+    const NAME: &'static str = "reloader";
+
+    async fn work(&mut self) {
+        loop {
+            self.source.changed().await;
+            let done = self.reload().await;
+            self.rooms.means.metrics.reloaded(if done.is_ok() { Reload::Ok } else { Reload::Invalid });
+            match done {
+                Ok(()) => info!("the configuration was read again and is in force"),
+                Err(refusal) => refusal.tell(),
+            }
+        }
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.rooms.means.metrics
     }
 }
 

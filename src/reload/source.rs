@@ -37,6 +37,13 @@ impl Source {
         self.files = files;
     }
 
+    /// Nobody knows from what it was read again: the files that are known do not count until they change once more.
+    pub(super) async fn read_in_vain(&mut self) {
+        if let Some(now) = self.look().await {
+            self.files = now;
+        }
+    }
+
     /// Ends when it is to be read again: at once after a SIGHUP, or when a file is another one than was read, and the
     /// same at two looks, so that nobody is about to write it.
     pub(super) async fn changed(&mut self) {
@@ -46,13 +53,42 @@ impl Source {
                 Some(()) = self.hangups.recv() => return,
                 () = tokio::time::sleep(LOOK) => {}
             }
-            let files = self.files.clone();
-            // A look that panics has seen nothing.
-            let Some(now) = off_the_runtime(move || files.now()).await else { continue };
+            let Some(now) = self.look().await else { continue };
             if now != self.files && now == before {
                 return;
             }
             before = now;
         }
+    }
+
+    /// The files as they are now; a look that panics has seen nothing.
+    async fn look(&self) -> Option<Files> {
+        let files = self.files.clone();
+        off_the_runtime(move || files.now()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tokio::signal::unix::{SignalKind, signal};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_whose_reading_panicked_is_read_again_when_it_changes_once_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cupbearer.toml");
+        fs::write(&path, "one").unwrap();
+        let files = crate::config::read(&path).files;
+        let mut source = Source::new(path.clone(), files, signal(SignalKind::hangup()).unwrap());
+        fs::write(&path, "another").unwrap();
+        timeout(LOOK * 40, source.changed()).await.unwrap();
+        source.read_in_vain().await;
+        assert!(timeout(LOOK * 4, source.changed()).await.is_err(), "it has not changed since");
+        fs::write(&path, "yet another").unwrap();
+        timeout(LOOK * 40, source.changed()).await.unwrap();
     }
 }

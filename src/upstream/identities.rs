@@ -57,12 +57,16 @@ impl Identities {
     }
 
     /// The ids of the file in `dir`, which this process holds from now on, and the writer that has to run for changes to
-    /// reach it. A file that is torn or not ours is set aside.
+    /// reach it. A file that is torn or not ours is set aside; a disk that refuses is counted as a failed write, and tried
+    /// again with the first change.
     ///
     /// # Errors
-    /// When the directory cannot be used, or another process holds it.
+    /// When the directory is not there, or another process holds it.
     pub fn open(dir: &Path, metrics: Arc<Metrics>) -> Result<(Self, Writer), StoreError> {
         let (store, ids) = Store::open(dir, CAPACITY)?;
+        if store.database.is_none() {
+            metrics.state_write_failures.inc();
+        }
         let known = Arc::new(Known::new());
         ids.into_iter().for_each(|(user, id)| drop(known.insert(user, id)));
         let (changed, queue) = mpsc::channel(QUEUE);
@@ -110,16 +114,18 @@ impl Writer {
             {
                 users.push(user);
             }
-            self.save(users);
+            self.save(&users);
         }
     }
 
-    fn save(&mut self, mut users: Vec<Digest>) {
-        if self.failing {
-            // Nobody knows what of the earlier ones is on disk.
-            users = self.known.users();
-        }
-        let done = self.store.save(users.iter().map(|user| (*user, self.known.get(user))));
+    fn save(&mut self, users: &[Digest]) {
+        let now = |user: &Digest| (*user, self.known.get(user));
+        let done = if self.failing {
+            // Nobody knows what of the earlier ones is on disk, nor which of those there were forgotten meanwhile.
+            self.store.replace(self.known.users().iter().map(now))
+        } else {
+            self.store.save(users.iter().map(now))
+        };
         if let Err(error) = &done {
             self.metrics.state_write_failures.inc();
             if !self.failing {
@@ -202,6 +208,20 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_that_refuses_at_start_is_counted_and_keeps_nobody_from_starting() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = dir.path().join("lock");
+        std::fs::create_dir(&lock).unwrap();
+        let (identities, writer) = open(dir.path());
+        assert_eq!(writer.metrics.state_write_failures.get(), 1);
+        identities.keep([1; 32], id(1));
+        std::fs::remove_dir(&lock).unwrap();
+        drop(identities);
+        writer.run();
+        assert_eq!(open(dir.path()).0.get(&[1; 32]), Some(id(1)));
+    }
+
+    #[test]
     fn what_is_known_already_is_not_written_again() {
         let dir = tempfile::tempdir().unwrap();
         let (identities, mut writer) = open(dir.path());
@@ -216,23 +236,32 @@ mod tests {
     fn a_write_that_fails_is_counted_and_made_up_for() {
         let dir = tempfile::tempdir().unwrap();
         let (identities, mut writer) = open(dir.path());
-        let file = dir.path().join("identities.redb");
+        let (file, away) = (dir.path().join("identities.redb"), dir.path().join("away"));
+        identities.keep([9; 32], id(9));
+        writer.save(&[[9; 32]]);
         // A store that failed once opens its file again; here it finds a directory.
         writer.store.database = None;
-        std::fs::remove_file(&file).unwrap();
+        std::fs::rename(&file, &away).unwrap();
         std::fs::create_dir(&file).unwrap();
         for number in 1..=2 {
             identities.keep([number; 32], id(number));
-            let changed = writer.changed.try_recv().unwrap();
-            writer.save(vec![changed]);
+            writer.save(&[[number; 32]]);
         }
-        assert_eq!(writer.metrics.state_write_failures.get(), 2);
+        identities.forget(&[9; 32]);
+        writer.save(&[[9; 32]]);
+        assert_eq!(writer.metrics.state_write_failures.get(), 3);
         std::fs::remove_dir(&file).unwrap();
+        std::fs::rename(&away, &file).unwrap();
+        while writer.changed.try_recv().is_ok() {}
         identities.keep([3; 32], id(3));
         drop(identities);
         writer.run();
         let (identities, _writer) = open(dir.path());
-        let found: Vec<_> = (1..=3).map(|number| identities.get(&[number; 32])).collect();
-        assert_eq!(found, [Some(id(1)), Some(id(2)), Some(id(3))], "those that failed as well");
+        let found: Vec<_> = [1, 2, 3, 9].iter().map(|number| identities.get(&[*number; 32])).collect();
+        assert_eq!(
+            found,
+            [Some(id(1)), Some(id(2)), Some(id(3)), None],
+            "what failed is made up for, a removal as well"
+        );
     }
 }

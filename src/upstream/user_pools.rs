@@ -68,15 +68,28 @@ pub struct AwsUserPools {
 
 /// What one configuration reaches.
 struct Reach {
-    clients: HashMap<String, aws_sdk_cognitoidentityprovider::Client>,
-    secrets: HashMap<AppClient, SecretString>,
+    config: UserPoolsConfig,
+    clients: Arc<Clients>,
 }
+
+/// By region.
+type Clients = HashMap<String, aws_sdk_cognitoidentityprovider::Client>;
 
 impl Reach {
     fn new(config: UserPoolsConfig) -> Self {
         let client = |region: &String| (region.clone(), clients::user_pools(region, &config));
-        let clients = config.regions.iter().map(client).collect();
-        Self { clients, secrets: config.client_secrets }
+        let clients = Arc::new(config.regions.iter().map(client).collect());
+        Self { config, clients }
+    }
+
+    /// What another configuration reaches: with the same clients, and their connections, unless these would be others.
+    fn changed(&self, config: UserPoolsConfig) -> Self {
+        let place =
+            |config: &UserPoolsConfig| (config.regions.clone(), config.endpoint_url.clone(), config.call_timeout);
+        if place(&config) == place(&self.config) {
+            return Self { config, clients: Arc::clone(&self.clients) };
+        }
+        Self::new(config)
     }
 }
 
@@ -88,7 +101,7 @@ impl AwsUserPools {
 
     /// Puts another configuration in force, for the calls to come.
     pub fn change(&self, config: UserPoolsConfig) {
-        self.reach.store(Arc::new(Reach::new(config)));
+        self.reach.store(Arc::new(self.reach.load().changed(config)));
     }
 
     async fn renewed(&self, client: &AppClient, refresh_token: &SecretString) -> Result<Tokens, Failure> {
@@ -145,7 +158,7 @@ impl AwsUserPools {
     }
 
     fn secret(&self, client: &AppClient) -> Option<String> {
-        self.reach.load().secrets.get(client).map(|secret| secret.expose_secret().to_owned())
+        self.reach.load().config.client_secrets.get(client).map(|secret| secret.expose_secret().to_owned())
     }
 
     async fn measured<T>(
@@ -174,5 +187,39 @@ impl AppClient {
     /// The region in the user pool's id.
     pub fn region(&self) -> &str {
         self.user_pool.split('_').next().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(regions: &[&str], endpoint: Option<&str>, seconds: u64, secret: &str) -> UserPoolsConfig {
+        let client = AppClient { user_pool: "us-east-1_AbCdEf123".into(), id: "1example23456789".into() };
+        UserPoolsConfig {
+            regions: regions.iter().map(ToString::to_string).collect(),
+            endpoint_url: endpoint.map(|url| Url::parse(url).unwrap()),
+            client_secrets: HashMap::from([(client, SecretString::from(secret))]),
+            call_timeout: Duration::from_secs(seconds),
+        }
+    }
+
+    #[test]
+    fn clients_are_made_anew_only_for_another_place() {
+        let first = Reach::new(config(&["us-east-1"], None, 5, "one"));
+        let same = first.changed(config(&["us-east-1"], None, 5, "two"));
+        assert!(Arc::ptr_eq(&same.clients, &first.clients));
+        let secrets: Vec<_> = same.config.client_secrets.values().map(ExposeSecret::expose_secret).collect();
+        assert_eq!(secrets, ["two"], "the secret is the new one all the same");
+        for other in [
+            config(&["us-east-1", "eu-west-1"], None, 5, "one"),
+            config(&["us-east-1"], Some("https://aws.example"), 5, "one"),
+            config(&["us-east-1"], None, 6, "one"),
+        ] {
+            let regions = other.regions.len();
+            let changed = first.changed(other);
+            assert!(!Arc::ptr_eq(&changed.clients, &first.clients));
+            assert_eq!(changed.clients.len(), regions);
+        }
     }
 }

@@ -1,46 +1,34 @@
 //! The identity map's file: an embedded store whose commits a kill at any instant cannot tear. Holds digests of users and
 //! their IdentityIds, and nothing secret. Knows no SDK and no map.
 
+mod fault;
+mod table;
+
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 
-use redb::backends::FileBackend;
-use redb::{Database, Error, ReadableDatabase, ReadableTable, TableDefinition};
-use tracing::{debug, info, warn};
+use redb::Database;
+use tracing::{info, warn};
 
-use crate::digest::Digest;
-use crate::error::chain;
-use crate::model::IdentityId;
+use fault::{Fault, guarded, or_anew};
+use table::{Before, Change, Ids};
 
 /// The file, and the one whose lock says whose the directory is.
 const FILE: &str = "identities.redb";
 const LOCK: &str = "lock";
 
-/// IdentityId by user. Another form gets another name, so that an older broker does not take it for its own.
-const TABLE: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("identities-1");
-
 /// Largest file that is read: a full map has about 50 MB.
 const FILE_BYTES: u64 = 256 * 1024 * 1024;
-
-/// Longest IdentityId (Amazon Cognito Federated Identities API Reference, "IdentityId").
-const ID_BYTES: usize = 55;
-
-/// How much of the file the store keeps in memory, in bytes: it is read once, and written a little at a time.
-const CACHE_BYTES: usize = 1024 * 1024;
-
-/// How many files may stand aside; the last one is replaced by each further one.
-const ASIDE: u32 = 9;
 
 /// Why a directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It is not there, not a directory, or not to be written to.
+    /// It is not there, or not a directory.
     #[error("[state] dir: {path} cannot be used: {cause}; make it a directory that the broker may write to")]
     Unusable {
-        /// The directory or file.
+        /// The directory.
         path: String,
         /// What the system said.
         cause: String,
@@ -53,63 +41,105 @@ pub enum StoreError {
     },
 }
 
-/// The open file.
+/// The file, in a directory that is there.
 pub(super) struct Store {
-    path: PathBuf,
-    /// None after a failure: the store takes nothing more until it is opened again.
+    dir: PathBuf,
+    /// None before the store was first opened, and after a failure: it takes nothing more until it is opened again.
     pub(super) database: Option<Database>,
-    /// Held for as long as the store is.
-    _lock: File,
-}
-
-/// All ids of a file.
-type Ids = Vec<(Digest, IdentityId)>;
-
-/// Why a file is of no use.
-enum Fault {
-    /// What is in it: torn, too large, or not ours.
-    Content(String),
-    /// The system refuses: its disk is full, say, which says nothing of what is in the file.
-    System(String),
+    /// Held for as long as the store is; none where the disk has refused it so far.
+    lock: Option<File>,
 }
 
 impl Store {
-    /// The store in `dir` and what it holds, at most `capacity` ids. A file that is torn, too large or not ours is set
-    /// aside, and a new one begun.
+    /// The store in `dir` and what it holds, or `capacity` ids of that, should it be more. A file that is torn, too large
+    /// or not ours is set aside, and a new one begun. Where the disk refuses to be read or written, full as it may be,
+    /// nothing is known, and [`Store::save`] tries again.
     ///
     /// # Errors
-    /// When the directory cannot be used, or another process uses it.
+    /// When the directory is not there, or another process uses it.
     pub(super) fn open(dir: &Path, capacity: usize) -> Result<(Self, Ids), StoreError> {
-        let unusable = |path: &Path, cause: String| StoreError::Unusable { path: path.display().to_string(), cause };
-        let lock = private(&dir.join(LOCK)).map_err(|error| unusable(dir, error.to_string()))?;
-        lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => StoreError::Taken { path: dir.display().to_string() },
-            TryLockError::Error(error) => unusable(dir, error.to_string()),
-        })?;
-        let path = dir.join(FILE);
-        let opened = load(&path, capacity).or_else(|fault| {
-            let Fault::Content(cause) = &fault else { return Err(fault) };
-            set_aside(&path, cause).map_err(|error| Fault::System(error.to_string()))?;
-            load(&path, capacity)
-        });
-        let (database, ids) = opened.map_err(|fault| unusable(&path, fault.cause()))?;
-        info!(identities = ids.len(), path = %path.display(), "identity map read");
-        Ok((Self { path, database: Some(database), _lock: lock }, ids))
+        let mut store = Self { dir: dir.to_owned(), database: None, lock: None };
+        let path = store.path();
+        let held = store.hold()?;
+        match held.and_then(|()| or_anew(&path, || load(&path, capacity))) {
+            Ok((database, ids)) => {
+                info!(identities = ids.len(), path = %path.display(), "identity map read");
+                store.database = Some(database);
+                Ok((store, ids))
+            }
+            Err(fault) => {
+                let (path, cause) = (path.display(), fault.cause());
+                warn!(%path, cause, "the identity map cannot be read and written: the broker goes on without it");
+                Ok((store, Ids::new()))
+            }
+        }
     }
 
     /// Writes changes, all or none: an id, or that there is none any more. They are on disk when it returns.
     ///
     /// # Errors
     /// With what the store said. The next call opens the file anew.
-    pub(super) fn save(&mut self, changes: impl Iterator<Item = (Digest, Option<IdentityId>)>) -> Result<(), String> {
+    pub(super) fn save(&mut self, changes: impl Iterator<Item = Change>) -> Result<(), String> {
+        self.commit(Before::AsItIs, changes)
+    }
+
+    /// Writes `ids` in the place of all that is on disk, or nothing.
+    ///
+    /// # Errors
+    /// As [`Store::save`].
+    pub(super) fn replace(&mut self, ids: impl Iterator<Item = Change>) -> Result<(), String> {
+        self.commit(Before::Emptied, ids)
+    }
+
+    fn commit(&mut self, before: Before, changes: impl Iterator<Item = Change>) -> Result<(), String> {
+        let path = self.path();
+        self.hold().map_err(|error| error.to_string())?.map_err(Fault::cause)?;
         // What fails half-way is dropped, and its next commit is of a file that was read anew.
         let database = match self.database.take() {
             Some(database) => database,
-            None => guarded(|| open(&self.path)).map_err(Fault::cause)?,
+            None => or_anew(&path, || guarded(|| table::open(&path))).map_err(Fault::cause)?,
         };
-        guarded(|| write(&database, changes)).map_err(Fault::cause)?;
-        self.database = Some(database);
+        match guarded(|| table::write(&database, before, changes)) {
+            Ok(()) => self.database = Some(database),
+            Err(fault) => {
+                drop(database);
+                // One that opens well and cannot be written would fail for ever; what it held is written to the next one.
+                fault.set_aside(&path).map_err(Fault::cause)?;
+                return Err("its file was of no use".to_owned());
+            }
+        }
         Ok(())
+    }
+
+    /// Holds the directory, if the disk lets it.
+    ///
+    /// # Errors
+    /// When it is not there, or another process uses it.
+    fn hold(&mut self) -> Result<Result<(), Fault>, StoreError> {
+        if self.lock.is_some() {
+            return Ok(Ok(()));
+        }
+        let path = self.dir.display().to_string();
+        let found = fs::metadata(&self.dir);
+        let found = found.and_then(|found| found.is_dir().then_some(()).ok_or(io::ErrorKind::NotADirectory.into()));
+        if let Err(error) = found {
+            return Err(StoreError::Unusable { path, cause: error.to_string() });
+        }
+        let refused = |error: io::Error| Ok(Err(Fault::System(error.to_string())));
+        let lock = match private(&self.dir.join(LOCK)) {
+            Ok(lock) => lock,
+            Err(error) => return refused(error),
+        };
+        match lock.try_lock() {
+            Ok(()) => self.lock = Some(lock),
+            Err(TryLockError::WouldBlock) => return Err(StoreError::Taken { path }),
+            Err(TryLockError::Error(error)) => return refused(error),
+        }
+        Ok(Ok(()))
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.join(FILE)
     }
 }
 
@@ -123,101 +153,12 @@ fn load(path: &Path, capacity: usize) -> Result<(Database, Ids), Fault> {
         _ => {}
     }
     guarded(|| {
-        let database = open(path)?;
+        let database = table::open(path)?;
         // So that a file that cannot be written shows at start, and the table is there to be read.
-        write(&database, std::iter::empty())?;
-        let ids = read(&database, capacity)?;
+        table::write(&database, Before::AsItIs, std::iter::empty())?;
+        let ids = table::read(&database, capacity)?;
         Ok((database, ids))
     })
-}
-
-fn open(path: &Path) -> Result<Database, Error> {
-    let backend = FileBackend::new(private(path)?)?;
-    let mut builder = Database::builder();
-    // Whatever happened to the file since, it is found out here, and not by a panic later.
-    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
-    Ok(builder.create_with_backend(backend)?)
-}
-
-fn read(database: &Database, capacity: usize) -> Result<Ids, Error> {
-    let table = database.begin_read()?.open_table(TABLE)?;
-    let mut ids = Vec::new();
-    for pair in table.iter()? {
-        let (user, id) = pair?;
-        let id = identity(id.value()).ok_or_else(|| foreign("it holds something else than IdentityIds"))?;
-        ids.push((*user.value(), id));
-        if ids.len() > capacity {
-            return Err(foreign("it holds more identities than are kept"));
-        }
-    }
-    Ok(ids)
-}
-
-fn write(database: &Database, changes: impl Iterator<Item = (Digest, Option<IdentityId>)>) -> Result<(), Error> {
-    let transaction = database.begin_write()?;
-    let mut saved = 0_usize;
-    {
-        let mut table = transaction.open_table(TABLE)?;
-        for (user, id) in changes {
-            saved += 1;
-            match id {
-                Some(id) => drop(table.insert(&user, id.0.as_bytes())?),
-                None => drop(table.remove(&user)?),
-            }
-        }
-    }
-    transaction.commit()?;
-    debug!(saved, "identities are on disk");
-    Ok(())
-}
-
-/// `REGION:GUID`, as Cognito makes it.
-fn identity(bytes: &[u8]) -> Option<IdentityId> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    let sound = text.len() <= ID_BYTES && text.contains(':') && text.bytes().all(|byte| byte.is_ascii_graphic());
-    sound.then(|| IdentityId(text.into()))
-}
-
-fn foreign(what: &str) -> Error {
-    Error::Corrupted(what.to_owned())
-}
-
-/// Does `work` on the store. A panic of the store, which a file that was tampered with may bring about, is a fault like
-/// any other.
-fn guarded<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Fault> {
-    match std::panic::catch_unwind(AssertUnwindSafe(work)) {
-        Ok(done) => done.map_err(|error| Fault::of(&error)),
-        Err(_panic) => Err(Fault::Content("the store panicked over it".to_owned())),
-    }
-}
-
-impl Fault {
-    fn of(error: &Error) -> Self {
-        let system = match error {
-            // A file that is not one of the store's is an error of this kind too.
-            Error::Io(error) => !matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof),
-            Error::DatabaseAlreadyOpen | Error::LockProtocolMismatch | Error::Backend(_) | Error::PreviousIo => true,
-            _ => false,
-        };
-        if system { Self::System(chain(error)) } else { Self::Content(chain(error)) }
-    }
-
-    fn cause(self) -> String {
-        match self {
-            Self::Content(cause) | Self::System(cause) => cause,
-        }
-    }
-}
-
-/// Renames the file that is of no use, so that somebody may look at it.
-fn set_aside(path: &Path, cause: &str) -> io::Result<()> {
-    let name = |number| path.with_extension(format!("redb.aside-{number}"));
-    let free = (1..ASIDE).map(name).find(|aside| fs::symlink_metadata(aside).is_err());
-    let aside = free.unwrap_or_else(|| name(ASIDE));
-    fs::rename(path, &aside)?;
-    let (path, aside) = (path.display(), aside.display());
-    warn!(%path, %aside, cause, "the identity map cannot be read: it is set aside, and a new one begun");
-    Ok(())
 }
 
 /// Opens a file that only its owner may read, and makes it if it is not there.
@@ -227,7 +168,13 @@ fn private(path: &Path) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
+    use redb::TableDefinition;
+
+    use super::fault::ASIDE;
+    use super::table::TABLE;
     use super::*;
+    use crate::digest::Digest;
+    use crate::model::IdentityId;
 
     const CAPACITY: usize = 100;
 
@@ -286,6 +233,32 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_disk_that_refuses_at_start_is_tried_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = dir.path().join(LOCK);
+        fs::create_dir(&lock).unwrap();
+        let (mut store, ids) = Store::open(dir.path(), CAPACITY).unwrap();
+        assert!(ids.is_empty());
+        assert!(store.save([some(1)].into_iter()).is_err());
+        fs::remove_dir(&lock).unwrap();
+        store.save([some(2)].into_iter()).unwrap();
+        assert!(Store::open(dir.path(), CAPACITY).is_err(), "it has its owner now");
+        drop(store);
+        assert_eq!(held(dir.path()), [id(2)]);
+    }
+
+    #[test]
+    fn a_file_that_is_of_no_use_any_more_is_set_aside_by_the_next_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut store, _) = Store::open(dir.path(), CAPACITY).unwrap();
+        store.database = None;
+        fs::write(dir.path().join(FILE), "torn meanwhile").unwrap();
+        store.save([some(1)].into_iter()).unwrap();
+        drop(store);
+        assert_eq!((held(dir.path()), aside(dir.path())), (vec![id(1)], 1));
+    }
+
     /// A store that another program, or another form of this one, has written.
     fn foreign_store(path: &Path, write: impl FnOnce(&redb::WriteTransaction)) {
         let database = Database::create(path).unwrap();
@@ -297,7 +270,7 @@ mod tests {
     #[test]
     fn a_file_that_is_not_ours_is_set_aside() {
         type Make = fn(&Path);
-        let makers: [(&str, Make); 7] = [
+        let makers: [(&str, Make); 6] = [
             ("text", |path| fs::write(path, "identities = []").unwrap()),
             ("zeroes", |path| fs::write(path, vec![0; 1_000_000]).unwrap()),
             ("too large", |path| File::create(path).unwrap().set_len(FILE_BYTES + 1).unwrap()),
@@ -313,12 +286,6 @@ mod tests {
                     transaction.open_table(TABLE).unwrap().insert(&[1; 32], &b"no identity"[..]).unwrap();
                 });
             }),
-            ("too many", |path| {
-                foreign_store(path, |transaction| {
-                    let mut table = transaction.open_table(TABLE).unwrap();
-                    (0..=CAPACITY as u8).for_each(|number| drop(table.insert(&[number; 32], &b"r:0"[..]).unwrap()));
-                });
-            }),
         ];
         for (what, make) in makers {
             let dir = tempfile::tempdir().unwrap();
@@ -330,6 +297,19 @@ mod tests {
             }
             assert_eq!((held(dir.path()), aside(dir.path())), (vec![id(1)], 1), "{what}");
         }
+    }
+
+    #[test]
+    fn of_more_than_are_kept_as_many_are_read_and_nothing_is_set_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut store, _) = Store::open(dir.path(), CAPACITY).unwrap();
+        store.save((0..=CAPACITY as u8).map(some)).unwrap();
+        drop(store);
+        assert_eq!((held(dir.path()).len(), aside(dir.path())), (CAPACITY, 0));
+        let (mut store, _) = Store::open(dir.path(), CAPACITY).unwrap();
+        store.replace([some(3), some(4)].into_iter()).unwrap();
+        drop(store);
+        assert_eq!(held(dir.path()), [id(3), id(4)], "nothing else is left");
     }
 
     #[test]
