@@ -66,10 +66,14 @@ pub(super) fn role(text: String) -> Result<RoleArn, &'static str> {
     RoleArn::parse(&text).ok_or("no role ARN: arn:aws:iam::ACCOUNT:role/NAME is wanted")
 }
 
+/// Where a door is.
+pub(super) fn address(text: String) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "no address: IP:PORT is wanted, like 127.0.0.1:2870 or [::1]:2870")
+}
+
 /// Where a door is: an address of this machine alone.
 pub(super) fn loopback(text: String) -> Result<SocketAddr, &'static str> {
-    let wanted = "no address: IP:PORT is wanted, like 127.0.0.1:2870 or [::1]:2870";
-    let address: SocketAddr = text.parse().map_err(|_| wanted)?;
+    let address = address(text)?;
     let refusal = "not supported yet: other than loopback addresses (127.0.0.0/8, [::1])";
     address.ip().is_loopback().then_some(address).ok_or(refusal)
 }

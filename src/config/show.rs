@@ -52,6 +52,10 @@ impl Config {
         page.text("http", &self.server.http.to_string());
         page.text("grpc", &self.server.grpc.to_string());
         page.text("admin", &self.server.admin.to_string());
+        match self.server.metrics {
+            Some(address) => page.text("metrics", &address.to_string()),
+            None => page.note("metrics: none, they are on the admin address alone"),
+        }
         page.pair("drain_seconds", self.server.drain.as_secs());
     }
 

@@ -10,6 +10,7 @@ mod cognito_local;
 mod core;
 mod dev;
 mod doors;
+mod doors_metrics;
 mod faults;
 mod floors;
 mod flows;

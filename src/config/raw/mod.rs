@@ -32,6 +32,7 @@ pub(super) struct Server {
     pub(super) http: Field<String>,
     pub(super) grpc: Field<String>,
     pub(super) admin: Field<String>,
+    pub(super) metrics: Field<String>,
     pub(super) drain_seconds: Field<i64>,
 }
 
@@ -162,9 +163,10 @@ impl Server {
             http: table.take("http"),
             grpc: table.take("grpc"),
             admin: table.take("admin"),
+            metrics: table.take("metrics"),
             drain_seconds: table.take("drain_seconds"),
         };
-        table.finish(&["metrics", "grpc_uds", "grpc_reflection", "allow_non_loopback", "tls"]);
+        table.finish(&["grpc_uds", "grpc_reflection", "allow_non_loopback", "tls"]);
         server
     }
 }
