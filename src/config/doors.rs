@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::defaults::*;
 use crate::config::faults::Found;
-use crate::config::field::Field;
+use crate::config::field::{Field, Numbers};
 use crate::config::resolve::Bounds;
 use crate::config::{forms, raw};
 use crate::server;
@@ -22,11 +22,23 @@ pub(super) fn resolve(typed: raw::Server, bounds: &Bounds, found: &Found) -> ser
         doors[..index].iter().for_each(|earlier| tell_shared(earlier, later, found));
     }
     let [(_, http, _), (_, grpc, _), (_, admin, _), (_, metrics, _)] = doors;
+    let grpc_uds = typed.grpc_uds.judged(found, forms::socket);
+    let alone = grpc_uds.is_absent().then_some("there is no grpc_uds");
+    let ids = |field: Field<Numbers>| -> Option<Vec<u32>> {
+        let ids = field.unless(alone, found).given()?;
+        Some(ids.into_iter().filter_map(|id| id.ranged(&IDS, found).given()).collect())
+    };
+    let grpc_uds_peers = server::LocalPeers {
+        uids: ids(typed.grpc_uds_allow_uids),
+        gids: ids(typed.grpc_uds_allow_gids).unwrap_or_default(),
+    };
     server::Config {
         http: http.or(DEFAULT_HTTP),
         grpc: grpc.or(DEFAULT_GRPC),
         admin: admin.or(DEFAULT_ADMIN),
         metrics: metrics.given(),
+        grpc_uds: grpc_uds.given(),
+        grpc_uds_peers,
         limits: bounds.server,
         cold_hold: bounds.cold_hold,
         longest_hold: bounds.broker.exchange_timeout,

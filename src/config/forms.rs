@@ -4,6 +4,7 @@
 //! right and leaves out what was typed.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use secrecy::SecretString;
@@ -76,6 +77,13 @@ pub(super) fn loopback(text: String) -> Result<SocketAddr, &'static str> {
     let address = address(text)?;
     let refusal = "not supported yet: other than loopback addresses (127.0.0.0/8, [::1])";
     address.ip().is_loopback().then_some(address).ok_or(refusal)
+}
+
+/// Where a Unix socket is.
+pub(super) fn socket(text: String) -> Result<PathBuf, &'static str> {
+    let path = PathBuf::from(&text);
+    let sound = path.is_absolute() && path.file_name().is_some() && !text.ends_with('/');
+    sound.then_some(path).ok_or("no socket: an absolute path is wanted, like /run/cupbearer/grpc.sock")
 }
 
 /// An https URL; an http one for a loopback address. Byte for byte as it will be used: nothing is trimmed away.

@@ -11,14 +11,17 @@ mod grpc;
 mod guard;
 mod http;
 mod listen;
+mod peer;
 pub mod proto;
 mod reply;
 mod report;
 mod settings;
+mod socket;
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -39,10 +42,13 @@ use crate::upstream::Flow;
 
 pub use accept::{Connections, serve_http1};
 pub use listen::{BindError, Listen};
+pub use peer::LocalPeers;
 pub use settings::{Places, Settings};
 
 use listen::bind;
+use peer::Peer;
 use report::Reporter;
+use socket::Socket;
 
 /// Where the doors are and how much may come in.
 #[derive(Clone, Debug)]
@@ -51,6 +57,10 @@ pub struct Config {
     pub http: SocketAddr,
     /// The gRPC door.
     pub grpc: SocketAddr,
+    /// The file of the gRPC door's Unix socket, if it has one.
+    pub grpc_uds: Option<PathBuf>,
+    /// Who may use that socket.
+    pub grpc_uds_peers: LocalPeers,
     /// The admin door.
     pub admin: SocketAddr,
     /// The door of scrapers and kubelets, if there is one.
@@ -119,6 +129,7 @@ pub struct Doors {
     grpc: TcpListener,
     admin: TcpListener,
     metrics: Option<TcpListener>,
+    grpc_uds: Option<Socket>,
     settings: Arc<Settings>,
 }
 
@@ -135,7 +146,8 @@ impl Doors {
             Some(address) => Some(bind(Listener::Metrics, address).await?),
             None => None,
         };
-        Ok(Self { http, grpc, admin, metrics, settings: Arc::new(Settings::new(config)) })
+        let grpc_uds = config.grpc_uds.as_deref().map(Socket::bind).transpose()?;
+        Ok(Self { http, grpc, admin, metrics, grpc_uds, settings: Arc::new(Settings::new(config)) })
     }
 
     /// The addresses as bound, port 0 replaced by the real one: HTTP, gRPC, admin.
@@ -164,13 +176,6 @@ impl Doors {
         phase: watch::Receiver<Phase>,
     ) -> io::Result<()> {
         let [http, grpc, admin] = self.addresses()?;
-        let Self {
-            http: http_listener,
-            grpc: grpc_listener,
-            admin: admin_listener,
-            metrics: metrics_listener,
-            settings,
-        } = self;
         let house = Arc::new(House {
             broker,
             metrics,
@@ -180,7 +185,7 @@ impl Doors {
             audit,
             http,
             request_ids: AtomicU64::new(0),
-            settings,
+            settings: self.settings,
             health: HealthReporter::new(),
             ready_once: AtomicBool::new(false),
         });
@@ -189,15 +194,21 @@ impl Doors {
         let connections =
             |places: &Arc<Places>| Connections::new(Arc::clone(places), Arc::clone(&house.metrics), phase.clone());
         let metrics_door = async {
-            if let Some(listener) = metrics_listener {
+            if let Some(listener) = self.metrics {
                 connections(&scrapers).serve(listener, admin::metrics_door(&house)).await;
             }
         };
+        let unix_door = async {
+            if let Some(socket) = self.grpc_uds {
+                connections(shared).serve(socket, grpc::unix_door(&house)).await;
+            }
+        };
         tokio::join!(
-            connections(shared).serve(http_listener, http::door(&house, http)),
-            connections(shared).serve(grpc_listener, grpc::door(&house, grpc)),
-            connections(&own).serve(admin_listener, admin::door(&house, admin)),
+            connections(shared).serve(self.http, http::door(&house, http)),
+            connections(shared).serve(self.grpc, grpc::door(&house, grpc)),
+            connections(&own).serve(self.admin, admin::door(&house, admin)),
             metrics_door,
+            unix_door,
             grpc::watch_health(&house),
             until_stopping(&house, house.broker.sweep_sessions()),
         );
@@ -218,7 +229,7 @@ impl House {
     }
 
     /// Writes a decision on credentials into the audit log.
-    fn audited(&self, listener: Listener, peer: SocketAddr, ask: Option<&Ask>, done: &Result<Grant, Error>) {
+    fn audited(&self, listener: Listener, peer: Peer, ask: Option<&Ask>, done: &Result<Grant, Error>) {
         self.audit.tell(|| {
             let time = rfc3339(self.clock.now().wall);
             let request_id = self.request_ids.fetch_add(1, Ordering::Relaxed);

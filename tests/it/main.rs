@@ -11,6 +11,7 @@ mod core;
 mod dev;
 mod doors;
 mod doors_metrics;
+mod doors_socket;
 mod faults;
 mod floors;
 mod flows;
