@@ -51,6 +51,8 @@ pub(super) const DEFAULT_SESSIONS_PER_SUBJECT: usize = 32;
 pub(super) const DEFAULT_IDLE_SECONDS: u64 = 3600;
 
 pub(super) const DRAIN_SECONDS: RangeInclusive<u64> = 0..=3600;
+/// Of users and groups: the last one means none (chown(2)).
+pub(super) const IDS: RangeInclusive<u32> = 0..=u32::MAX - 1;
 /// Twelve hours: no credentials live longer.
 pub(super) const MIN_REMAINING_SECONDS: RangeInclusive<u64> = 0..=43_200;
 pub(super) const JITTER: RangeInclusive<f64> = 0.0..=0.3;

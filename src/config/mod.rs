@@ -6,6 +6,7 @@
 mod budget;
 mod defaults;
 mod document;
+mod doors;
 mod faults;
 mod field;
 mod files;

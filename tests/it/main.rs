@@ -10,6 +10,8 @@ mod cognito_local;
 mod core;
 mod dev;
 mod doors;
+mod doors_metrics;
+mod doors_socket;
 mod faults;
 mod floors;
 mod flows;

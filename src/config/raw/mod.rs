@@ -5,7 +5,7 @@
 mod bounds;
 
 use crate::config::document::Table;
-use crate::config::field::{Field, List, Names};
+use crate::config::field::{Field, List, Names, Numbers};
 
 pub(super) use bounds::{Limits, Rates, Refresh, Upstream};
 
@@ -31,6 +31,10 @@ pub(super) struct Server {
     pub(super) http: Field<String>,
     pub(super) grpc: Field<String>,
     pub(super) admin: Field<String>,
+    pub(super) metrics: Field<String>,
+    pub(super) grpc_uds: Field<String>,
+    pub(super) grpc_uds_allow_uids: Field<Numbers>,
+    pub(super) grpc_uds_allow_gids: Field<Numbers>,
     pub(super) drain_seconds: Field<i64>,
 }
 
@@ -167,9 +171,13 @@ impl Server {
             http: table.take("http"),
             grpc: table.take("grpc"),
             admin: table.take("admin"),
+            metrics: table.take("metrics"),
+            grpc_uds: table.take("grpc_uds"),
+            grpc_uds_allow_uids: table.take("grpc_uds_allow_uids"),
+            grpc_uds_allow_gids: table.take("grpc_uds_allow_gids"),
             drain_seconds: table.take("drain_seconds"),
         };
-        table.finish(&["metrics", "grpc_uds", "grpc_reflection", "allow_non_loopback", "tls"]);
+        table.finish(&["grpc_reflection", "allow_non_loopback", "tls"]);
         server
     }
 }

@@ -174,6 +174,10 @@ fn what_is_said_is_used() {
     let config = sound("ok-everything.toml");
     assert_eq!(config.server.http.to_string(), "127.0.0.2:0");
     assert_eq!(config.server.grpc.to_string(), "[::1]:0");
+    assert_eq!(config.server.metrics.map(|door| door.to_string()).as_deref(), Some("0.0.0.0:9090"));
+    assert_eq!(config.server.grpc_uds, Some(PathBuf::from("/run/${x/grpc.sock")));
+    let peers = server::LocalPeers { uids: Some(vec![1000, 1001]), gids: vec![0, 4_294_967_294] };
+    assert_eq!(config.server.grpc_uds_peers, peers);
     assert_eq!(config.server.drain, Duration::ZERO);
     assert_eq!(config.server.cold_hold, Duration::from_secs(10));
     assert_eq!(config.server.longest_hold, Duration::from_secs(60));
