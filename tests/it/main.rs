@@ -24,6 +24,7 @@ mod refresh;
 mod refusals;
 mod reload;
 mod sessions;
+mod simulation;
 mod state;
 mod support;
 mod third_party;
