@@ -1,6 +1,9 @@
 //! The refresher's books: what it knows of each key beside the slot, who waits, what is due. Knows no future and no
 //! AWS; bounded in all and per subject.
 
+#[cfg(test)]
+mod tests;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
@@ -194,6 +197,22 @@ impl Entries {
         entry.generation = self.generations;
         entry.due = due;
         self.due.push(Reverse((due, entry.generation, key)));
+        if self.due.len() > self.most_items() {
+            let by_key = &self.by_key;
+            let counts = |key: &Key, generation| by_key.get(key).is_some_and(|entry| entry.generation == generation);
+            self.due.retain(|Reverse((_, generation, key))| counts(key, *generation));
+        }
+    }
+
+    /// How many items a queue over these entries may have before the void ones have to go: most are void by then, so that
+    /// it pays.
+    pub(super) fn most_items(&self) -> usize {
+        4 * self.by_key.len() + 1_024
+    }
+
+    /// Whether `key` has a place in the queue of this rank.
+    pub(super) fn is_queued(&self, key: &Key, rank: Rank) -> bool {
+        self.by_key.get(key).is_some_and(|entry| entry.stage == Stage::Queued(rank))
     }
 
     /// The next key whose time has come, and since when.

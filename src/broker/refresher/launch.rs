@@ -52,6 +52,7 @@ impl Refresher {
     /// Begins whatever there is room for.
     pub(super) fn launch(&mut self) {
         self.next_launch = None;
+        self.drop_void_places();
         for rank in [Rank::Foreground, Rank::Background] {
             let mut open = [true; Lane::COUNT];
             while self.flights.len() < self.most_flights(rank)
@@ -65,6 +66,14 @@ impl Refresher {
                     }
                 }
             }
+        }
+    }
+
+    /// While the budget has no room nothing is taken out of the queue, and who was given up or moved up leaves a place that
+    /// is void: in a long outage more and more of them.
+    fn drop_void_places(&mut self) {
+        if self.queue.len() > self.entries.most_items() {
+            self.queue.retain(|rank, key| self.entries.is_queued(key, rank));
         }
     }
 
