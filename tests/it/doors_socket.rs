@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use cupbearer::server::proto::{CredentialBrokerClient, GetCredentialsRequest, GetCredentialsResponse};
 use rustix::process::{Signal, getgid, getuid};
@@ -12,7 +11,7 @@ use tonic::metadata::MetadataValue;
 use tonic::transport::Endpoint;
 use tonic::{Code, Request, Status};
 
-use crate::support::daemon::{Daemon, command};
+use crate::support::daemon::Daemon;
 use crate::support::scene::{Scene, token};
 use crate::support::settings::Settings;
 
@@ -37,12 +36,11 @@ async fn ask(socket: &Path, token: &str) -> Result<GetCredentialsResponse, Statu
 }
 
 /// What the program told before it gave up, with its exit code.
-fn refused(dir: &Path, socket: &Path) -> (Option<i32>, String) {
+async fn refused(dir: &Path, socket: &Path) -> (Option<i32>, String) {
     let file = dir.join("cupbearer.toml");
     fs::write(&file, Settings { more: &server(socket, ""), ..Settings::new("http://127.0.0.1:9") }.text()).unwrap();
-    let mut command = command(&["serve", "--config", file.to_str().unwrap(), "--log-format", "json"], &[]);
-    let done = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
-    (done.status.code(), String::from_utf8_lossy(&done.stderr).into_owned())
+    let mut daemon = Daemon::start(&["serve", "--config", file.to_str().unwrap(), "--log-format", "json"], &[]);
+    (daemon.ended().await.code(), daemon.log())
 }
 
 #[tokio::test]
@@ -91,7 +89,7 @@ async fn who_is_not_listed_is_refused_until_a_reload_lists_them() {
 async fn a_dead_brokers_socket_is_taken_over_and_a_living_ones_is_not() {
     let (dir, socket) = place();
     let mut first = Scene::with(&server(&socket, ""), "authenticated_role").await;
-    let (code, told) = refused(dir.path(), &socket);
+    let (code, told) = refused(dir.path(), &socket).await;
     assert_eq!(code, Some(3));
     assert!(told.contains("grpc_uds") && told.contains("another broker has it"), "{told}");
     assert!(ask(&socket, &token("alice")).await.is_ok(), "the first one serves on");
@@ -124,34 +122,34 @@ async fn of_brokers_that_start_at_once_one_has_the_socket() {
     assert!(std::os::unix::net::UnixStream::connect(&socket).is_ok());
 }
 
-#[test]
-fn a_place_that_is_not_safe_is_refused() {
+#[tokio::test]
+async fn a_place_that_is_not_safe_is_refused() {
     let (dir, socket) = place();
     let mode = |mode| fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
-    let told = |socket: &Path, what: &str| {
+    let told = async |socket: &Path, what: &str| {
         let config = tempfile::tempdir().unwrap();
-        let (code, told) = refused(config.path(), socket);
+        let (code, told) = refused(config.path(), socket).await;
         assert_eq!(code, Some(3), "{what}: {told}");
         assert!(told.contains("grpc_uds") && told.contains(what), "{what}: {told}");
     };
     for open in [0o770, 0o702, 0o777] {
         mode(open);
-        told(&socket, "chmod go-w");
+        told(&socket, "chmod go-w").await;
     }
     mode(0o755);
     let link = dir.path().join("link");
     symlink(dir.path(), &link).unwrap();
-    told(&link.join("grpc.sock"), "symbolic link");
-    told(&dir.path().join("nowhere/grpc.sock"), "its directory cannot be looked at");
+    told(&link.join("grpc.sock"), "symbolic link").await;
+    told(&dir.path().join("nowhere/grpc.sock"), "its directory cannot be looked at").await;
     fs::write(&socket, "precious").unwrap();
-    told(&socket, "no socket");
+    told(&socket, "no socket").await;
     assert_eq!(fs::read_to_string(&socket).unwrap(), "precious");
     fs::remove_file(&socket).unwrap();
-    told(&dir.path().join("x".repeat(120)), "cannot bind");
+    told(&dir.path().join("x".repeat(120)), "cannot bind").await;
     if getuid().is_root() {
         let other = dir.path().join("other");
         fs::create_dir(&other).unwrap();
         chown(&other, Some(1), None).unwrap();
-        told(&other.join("grpc.sock"), "neither the broker's nor root's");
+        told(&other.join("grpc.sock"), "neither the broker's nor root's").await;
     }
 }
