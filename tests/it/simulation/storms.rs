@@ -71,6 +71,9 @@ async fn storm(seed: u64) -> Tally {
 fn logged<T>(run: impl FnOnce() -> T) -> (String, T) {
     let lines = Lines::default();
     let writer = lines.clone();
+    // While there is only one subscriber, tracing asks for the interest in a line on the thread that comes by first, and
+    // remembers its answer for all: one of another test, say, that has none.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false);
     let done = tracing::subscriber::with_default(subscriber.with_writer(move || writer.clone()).finish(), run);
     let lines = lines.0.lock().unwrap();
