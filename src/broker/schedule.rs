@@ -319,16 +319,16 @@ mod tests {
     fn a_cohort_spreads_and_a_crowd_slides() {
         let table = [
             (false, 0.0, [(1_080, 1_320), (1_944, 2_160)]),
-            // a fifth of the lifetime, and nothing later than without
-            (true, 0.0, [(600, 1_320), (1_440, 2_160)]),
+            // over a fifth of the lifetime, and nothing later than without
+            (true, 0.0, [(528, 1_320), (1_368, 2_160)]),
             // a third is room enough
             (false, 0.29, [(1_080, 1_320), (1_944, 2_160)]),
             (false, 0.45, [(1_620, 1_980), (1_944, 2_160)]),
-            (true, 0.45, [(1_260, 1_980), (1_440, 2_160)]),
+            (true, 0.45, [(1_188, 1_980), (1_368, 2_160)]),
             // never later than latest_at
             (false, 0.6, [(1_728, 2_160), (1_944, 2_160)]),
             (false, 2.0, [(1_728, 2_160), (1_944, 2_160)]),
-            (true, 2.0, [(1_440, 2_160), (1_440, 2_160)]),
+            (true, 2.0, [(1_368, 2_160), (1_368, 2_160)]),
         ];
         for (first, crowding, wanted) in table {
             assert_eq!(band(Crowd { first, crowding }), wanted, "{first} {crowding}");
