@@ -18,6 +18,11 @@ pub(super) struct Reload {
 }
 
 impl Broker {
+    /// Whether a reload with `auth` brings key sets that are fetched over TLS, so that its fetcher has to be able to.
+    pub fn lacks_keys_over_tls(&self, auth: &auth::Config) -> bool {
+        self.rulebook.load().verifier.lacks_keys_over_tls(auth)
+    }
+
     /// Puts another configuration in force, and returns the keepers of new user pools, which have to run. `exchange` is
     /// the new way to AWS, if that changed. What is held by unchanged profiles is kept; a new limit or refresh policy is
     /// for what comes next.
