@@ -2,17 +2,29 @@
 //!
 //! A line that cannot be queued is lost and counted: a full disk or a blocked pipe never holds a request up.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tracing::warn;
 
+use crate::digest::of_parts;
 use crate::metrics::Metrics;
+
+/// What is written, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where the lines go.
+    pub destination: Destination,
+    /// Whether subjects are told by their digests alone: one user's lines can be found and counted, and nobody named.
+    pub hashed_subjects: bool,
+}
 
 /// Where the lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +100,7 @@ impl Line {
 #[derive(Clone)]
 pub struct Audit {
     lines: Option<mpsc::Sender<Line>>,
+    hashed_subjects: bool,
     metrics: Arc<Metrics>,
 }
 
@@ -97,37 +110,63 @@ pub struct Writer {
     metrics: Arc<Metrics>,
     /// The last line may have been cut off: the next one begins with a line break.
     broken: bool,
-    out: Box<dyn Write + Send>,
+    out: Out,
+}
+
+enum Out {
+    Stdout(io::Stdout),
+    /// A file, and which one it is on its disk.
+    File {
+        path: PathBuf,
+        file: File,
+        place: (u64, u64),
+    },
 }
 
 /// How many lines may wait to be written.
 const QUEUE: usize = 8_192;
 
+/// The longest subject that is told, in characters: Cognito's have 36, and what a token says is not ours to bound.
+const SUBJECT_CHARS: usize = 256;
+
 impl Audit {
-    /// Both ends, for `destination`.
+    /// Both ends, for `config`.
     ///
     /// # Errors
     /// When the file cannot be opened.
-    pub fn open(destination: &Destination, metrics: Arc<Metrics>) -> io::Result<(Self, Writer)> {
-        let out: Box<dyn Write + Send> = match destination {
-            Destination::Stdout => Box::new(io::stdout()),
-            Destination::File(path) => Box::new(append(path)?),
+    pub fn open(config: &Config, metrics: Arc<Metrics>) -> io::Result<(Self, Writer)> {
+        let out = match &config.destination {
+            Destination::Stdout => Out::Stdout(io::stdout()),
+            Destination::File(path) => Out::file(path.clone())?,
         };
         let (lines, queue) = mpsc::channel(QUEUE);
         let writer = Writer { lines: queue, metrics: Arc::clone(&metrics), broken: false, out };
-        Ok((Self { lines: Some(lines), metrics }, writer))
+        Ok((Self { lines: Some(lines), hashed_subjects: config.hashed_subjects, metrics }, writer))
     }
 
     /// An end that tells nobody.
     pub fn off(metrics: Arc<Metrics>) -> Self {
-        Self { lines: None, metrics }
+        Self { lines: None, hashed_subjects: false, metrics }
     }
 
     /// Tells one decision; `line` is not even made when nobody is told.
     pub fn tell(&self, line: impl FnOnce() -> Line) {
         let Some(lines) = &self.lines else { return };
-        if lines.try_send(line()).is_err() {
+        let mut line = line();
+        line.subject = line.subject.map(|subject| self.told(line.issuer.as_deref(), subject));
+        if lines.try_send(line).is_err() {
             self.metrics.audit_dropped.inc();
+        }
+    }
+
+    fn told(&self, issuer: Option<&str>, subject: Arc<str>) -> Arc<str> {
+        if self.hashed_subjects {
+            let digest = of_parts(&[issuer.unwrap_or_default().as_bytes(), subject.as_bytes()]);
+            return format!("sha256:{}", URL_SAFE_NO_PAD.encode(digest)).into();
+        }
+        match subject.char_indices().nth(SUBJECT_CHARS) {
+            Some((end, _)) => subject[..end].into(),
+            None => subject,
         }
     }
 }
@@ -152,11 +191,84 @@ impl Writer {
         let mut text = if self.broken { vec![b'\n'] } else { Vec::new() };
         serde_json::to_writer(&mut text, line)?;
         text.push(b'\n');
-        self.out.write_all(&text)?;
-        self.out.flush()
+        self.out.write(&text)
     }
 }
 
-fn append(path: &PathBuf) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+impl Out {
+    fn file(path: PathBuf) -> io::Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
+        let place = place(&file.metadata()?);
+        Ok(Self::File { path, file, place })
+    }
+
+    /// Writes to the file that has the name now: one that was renamed, to be rotated, is left, and made anew.
+    fn write(&mut self, text: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Stdout(out) => {
+                out.write_all(text)?;
+                out.flush()
+            }
+            Self::File { path, file, place: own } => {
+                if fs::metadata(&*path).ok().map(|found| place(&found)) == Some(*own) {
+                    return file.write_all(text);
+                }
+                *self = Self::file(path.clone())?;
+                self.write(text)
+            }
+        }
+    }
+}
+
+fn place(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(issuer: &str, subject: &str) -> Line {
+        let line = Line::empty("2026-01-01T00:00:00Z".to_owned(), "http", "peer".to_owned(), None, 1);
+        Line { issuer: Some(issuer.into()), subject: Some(subject.into()), ..line }
+    }
+
+    /// What is in the files after each of `lines` was written, the log being renamed before the last one.
+    fn written(hashed_subjects: bool, lines: &[Line]) -> (String, String) {
+        let place = tempfile::tempdir().unwrap();
+        let (path, old) = (place.path().join("audit"), place.path().join("audit.1"));
+        let config = Config { destination: Destination::File(path.clone()), hashed_subjects };
+        let (audit, mut writer) = Audit::open(&config, Arc::new(Metrics::new("test").unwrap())).unwrap();
+        for (number, line) in lines.iter().enumerate() {
+            if number == lines.len() - 1 {
+                fs::rename(&path, &old).unwrap();
+            }
+            audit.tell(|| line.clone());
+            let line = writer.lines.try_recv().unwrap();
+            writer.write(&line).unwrap();
+        }
+        (fs::read_to_string(old).unwrap(), fs::read_to_string(path).unwrap())
+    }
+
+    #[test]
+    fn a_renamed_file_is_left_and_made_anew() {
+        let (old, new) = written(false, &[line("i", "first"), line("i", "second"), line("i", "third")]);
+        assert!(old.contains("first") && old.contains("second") && old.lines().count() == 2, "{old}");
+        assert!(new.contains("third") && new.lines().count() == 1, "{new}");
+    }
+
+    #[test]
+    fn subjects_are_told_as_configured_on_one_line_and_cut() {
+        let long = format!("{}\n\u{1b}[31m{}", "ä".repeat(200), "x".repeat(100));
+        let (old, _) = written(false, &[line("i", &long), line("i", "end")]);
+        assert_eq!(old.lines().count(), 1);
+        let told: serde_json::Value = serde_json::from_str(&old).unwrap();
+        assert_eq!(told["subject"].as_str().unwrap().chars().count(), SUBJECT_CHARS);
+        let (old, new) = written(true, &[line("i", "alice"), line("j", "alice"), line("i", "alice")]);
+        assert!(!old.contains("alice") && !new.contains("alice"));
+        let subject = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap()["subject"].clone();
+        let subjects: Vec<_> = old.lines().chain(new.lines()).map(subject).collect();
+        assert_eq!(subjects[0], subjects[2]);
+        assert_ne!(subjects[0], subjects[1], "another issuer's alice is somebody else");
+    }
 }

@@ -107,6 +107,13 @@ impl Expiry {
         Self { wall, boot: now.boot + left }
     }
 
+    /// The same life, which lasts no longer than `longest` from `now` on, whatever the date says: a wall clock that is
+    /// behind makes the date look further away than it is.
+    #[must_use]
+    pub fn within(self, longest: Duration, now: Moment) -> Self {
+        Self { boot: self.boot.min(now.boot + longest), ..self }
+    }
+
     /// The date on which this life ends.
     pub fn wall(&self) -> SystemTime {
         self.wall

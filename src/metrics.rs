@@ -34,7 +34,7 @@ macro_rules! labels {
 
 labels!(
     /// Where a request came in.
-    Listener { Http = "http", Grpc = "grpc", Admin = "admin" }
+    Listener { Http = "http", Grpc = "grpc", GrpcUds = "grpc_uds", Admin = "admin", Metrics = "metrics" }
 );
 labels!(
     /// How a request ended.

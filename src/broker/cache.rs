@@ -122,9 +122,10 @@ impl Slot {
     /// True when there was no living login before: the refresher, which had nothing to exchange, should look again.
     pub(super) fn offer_login(&self, token: Option<&CupToken>, expires: Expiry, now: Moment) -> bool {
         let login = self.login.load();
-        // A login may be dead by the wall clock and still have the later deadline by the other.
-        let dead = login.as_ref().is_none_or(|login| login.life.expires.passed(now));
-        if dead || login.as_ref().is_none_or(|login| expires.boot() > login.life.expires.boot()) {
+        // By both clocks: a login that was seen while the wall clock was behind has too late a deadline by the other.
+        let left = login.as_ref().map_or(Duration::ZERO, |login| login.life.expires.remaining(now));
+        let dead = left.is_zero();
+        if dead || expires.remaining(now) > left {
             let life = LoginLife { seen: now.boot, expires };
             self.login.store(Some(Arc::new(Login { token: token.cloned(), life })));
         }
@@ -201,4 +202,32 @@ fn mark(flag: &AtomicBool) {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    fn moment(wall: u64, boot: u64) -> Moment {
+        Moment { wall: SystemTime::UNIX_EPOCH + Duration::from_secs(wall), boot: Duration::from_secs(boot) }
+    }
+
+    #[test]
+    fn the_login_that_has_most_left_by_both_clocks_is_kept() {
+        let slot = Slot::default();
+        // Seen by a wall clock that is ten minutes behind; then that is mended.
+        let behind = moment(10_000 - 600, 500);
+        assert!(slot.offer_login(None, Expiry::at(moment(11_000, 0).wall, behind), behind));
+        let now = moment(10_010, 510);
+        let kept = || slot.login().map(|login| login.life.expires.wall());
+        for (wall, wanted) in [(10_900, 11_000), (11_500, 11_500), (11_400, 11_500)] {
+            assert!(!slot.offer_login(None, Expiry::at(moment(wall, 0).wall, now), now), "one is alive");
+            assert_eq!(kept(), Some(moment(wanted, 0).wall), "{wall}");
+        }
+        let over = moment(11_500, 2_000);
+        assert!(slot.offer_login(None, Expiry::at(moment(12_000, 0).wall, over), over), "none was");
+        assert_eq!(kept(), Some(moment(12_000, 0).wall));
+    }
 }

@@ -5,7 +5,7 @@
 //! goes first whose credentials end first: after an outage that saves most of them.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use crate::broker::key::{Key, Subject};
@@ -13,7 +13,11 @@ use crate::upstream::{Lane, Rank};
 
 /// All lines.
 #[derive(Default)]
-pub(super) struct Queue([Line; Lane::COUNT]);
+pub(super) struct Queue {
+    lines: [Line; Lane::COUNT],
+    /// How many places there are in all.
+    places: usize,
+}
 
 #[derive(Default)]
 struct Line {
@@ -39,27 +43,47 @@ pub(super) struct Place {
 impl Queue {
     /// For a caller of `subject` who waits.
     pub(super) fn push_foreground(&mut self, lane: Lane, subject: Subject, place: Place) {
-        self.0[lane.index()].foreground.push(subject, place);
+        self.lines[lane.index()].foreground.push(subject, place);
+        self.places += 1;
     }
 
     /// For nobody who waits; what is held, or the login, ends at `end`.
     pub(super) fn push_background(&mut self, lane: Lane, end: Duration, place: Place) {
-        self.0[lane.index()].background.push(Reverse((end, place)));
+        self.lines[lane.index()].background.push(Reverse((end, place)));
+        self.places += 1;
     }
 
     /// The next one of all lines that are `open`, and its line.
     pub(super) fn next(&self, rank: Rank, open: &[bool; Lane::COUNT]) -> Option<(usize, Place)> {
-        let lines = self.0.iter().enumerate().filter(|(number, _)| open[*number]);
+        let lines = self.lines.iter().enumerate().filter(|(number, _)| open[*number]);
         let firsts = lines.filter_map(|(number, line)| Some((line.first(rank)?, number)));
         firsts.min().map(|((_, place), number)| (number, place))
     }
 
     /// Takes the next one out of its line.
     pub(super) fn pop(&mut self, rank: Rank, number: usize) {
-        let line = &mut self.0[number];
-        match rank {
+        let line = &mut self.lines[number];
+        let taken = match rank {
             Rank::Foreground => line.foreground.pop(),
-            Rank::Background => drop(line.background.pop()),
+            Rank::Background => line.background.pop().is_some(),
+        };
+        self.places -= usize::from(taken);
+    }
+
+    /// How many places there are, void ones included.
+    pub(super) fn len(&self) -> usize {
+        self.places
+    }
+
+    /// Drops the places that do not count, and all but the first of each key.
+    pub(super) fn retain(&mut self, counts: impl Fn(Rank, &Key) -> bool) {
+        let mut seen = HashSet::new();
+        self.places = 0;
+        for line in &mut self.lines {
+            line.foreground.retain(|place| counts(Rank::Foreground, &place.key) && seen.insert(place.key));
+            line.background
+                .retain(|Reverse((_, place))| counts(Rank::Background, &place.key) && seen.insert(place.key));
+            self.places += line.foreground.len() + line.background.len();
         }
     }
 }
@@ -87,15 +111,29 @@ impl Turns {
         self.by_subject.get(self.subjects.front()?)?.front().copied()
     }
 
-    fn pop(&mut self) {
-        let Some(subject) = self.subjects.pop_front() else { return };
-        let Some(own) = self.by_subject.get_mut(&subject) else { return };
+    /// Whether there was one.
+    fn pop(&mut self) -> bool {
+        let Some(subject) = self.subjects.pop_front() else { return false };
+        let Some(own) = self.by_subject.get_mut(&subject) else { return false };
         own.pop_front();
         if own.is_empty() {
             self.by_subject.remove(&subject);
         } else {
             self.subjects.push_back(subject);
         }
+        true
+    }
+
+    fn len(&self) -> usize {
+        self.by_subject.values().map(VecDeque::len).sum()
+    }
+
+    fn retain(&mut self, mut counts: impl FnMut(&Place) -> bool) {
+        self.by_subject.retain(|_, own| {
+            own.retain(&mut counts);
+            !own.is_empty()
+        });
+        self.subjects.retain(|subject| self.by_subject.contains_key(subject));
     }
 }
 
@@ -136,7 +174,7 @@ mod tests {
         let order = drain(&mut queue, Rank::Foreground, &OPEN);
         assert_eq!(order[..5], [0, 30, 31, 1, 2]);
         assert_eq!(order.len(), 32);
-        assert_eq!(queue.0[lane(false).index()].foreground.by_subject.len(), 0, "nobody is remembered");
+        assert_eq!(queue.lines[lane(false).index()].foreground.by_subject.len(), 0, "nobody is remembered");
     }
 
     #[test]
@@ -147,6 +185,22 @@ mod tests {
         }
         queue.push_background(lane(true), Duration::from_secs(150), place(4, "b"));
         assert_eq!(drain(&mut queue, Rank::Background, &OPEN), [2, 4, 3, 1]);
+    }
+
+    #[test]
+    fn what_does_not_count_goes_and_the_order_stays() {
+        let mut queue = Queue::default();
+        for (due, handle) in [(1, "a"), (2, "b"), (3, "a"), (4, "void"), (5, "c")] {
+            queue.push_foreground(lane(false), Subject::guest("test", handle), place(due, handle));
+            queue.push_background(lane(true), Duration::from_secs(due), place(10 + due, handle));
+        }
+        let void = Key::guest("test", "", "void");
+        let moved_up = Key::guest("test", "", "c");
+        queue.retain(|rank, key| *key != void && (*key == moved_up) == (rank == Rank::Foreground));
+        assert_eq!(queue.len(), 3);
+        assert_eq!(drain(&mut queue, Rank::Foreground, &OPEN), [5]);
+        assert_eq!(drain(&mut queue, Rank::Background, &OPEN), [11, 12]);
+        assert_eq!((queue.len(), queue.lines[lane(false).index()].foreground.subjects.len()), (0, 0));
     }
 
     #[test]

@@ -43,7 +43,7 @@ struct Place {
 /// Most watches of one user.
 const PER_SUBJECT: usize = 32;
 
-/// The pause before a reload's consequences are looked at again that cannot be told yet.
+/// The pause before a token is judged again that could not be judged for want of keys.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The longest time without a look: a suspended machine does not wake tokio's timers.
@@ -103,6 +103,8 @@ impl Watch {
         }
         match slot.take_first(true, now) {
             Some(held) if !Arc::ptr_eq(&held, &last) => {
+                // The key that signed the token may have been withdrawn since the last renewal.
+                self.verify_again().await?;
                 self.last = Some(Arc::clone(&held));
                 Ok(Some(self.broker.grant(held, Some(&self.caller), self.decision)))
             }
@@ -122,25 +124,19 @@ impl Watch {
 
     /// Decides by the rulebook in force, which is another one than the last time.
     async fn plan_again(&mut self) -> Result<(), Error> {
-        let decided = match self.broker.verify(&self.token).await {
-            Ok((rulebook, caller)) => {
-                let planned = plan(&rulebook, &caller, &self.ask).map_err(|error| error.about(&caller))?;
-                Ok((planned, rulebook.generation))
-            }
-            Err(error) => Err(error),
-        };
-        match decided {
-            Ok(((key, decision), generation)) => {
-                (self.key, self.decision, self.planned) = (key, decision, generation);
-                Ok(())
-            }
-            Err(error) => {
-                if error.kind().passes_by_itself() {
-                    tokio::time::sleep(PAUSE).await;
-                }
-                Err(error)
-            }
+        let (rulebook, caller) = self.verify_again().await?;
+        let (key, decision) = plan(&rulebook, &caller, &self.ask).map_err(|error| error.about(&caller))?;
+        (self.key, self.decision, self.planned) = (key, decision, rulebook.generation);
+        Ok(())
+    }
+
+    /// Judges the token by the keys in force. What cannot be told now is not asked for all the time.
+    async fn verify_again(&self) -> Result<(Arc<Rulebook>, Arc<Caller>), Error> {
+        let verified = self.broker.verify(&self.token).await;
+        if verified.as_ref().is_err_and(|error| error.kind().passes_by_itself()) {
+            tokio::time::sleep(PAUSE).await;
         }
+        verified
     }
 
     async fn ask(&mut self) -> Result<Option<Grant>, Error> {

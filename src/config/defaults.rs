@@ -51,6 +51,8 @@ pub(super) const DEFAULT_SESSIONS_PER_SUBJECT: usize = 32;
 pub(super) const DEFAULT_IDLE_SECONDS: u64 = 3600;
 
 pub(super) const DRAIN_SECONDS: RangeInclusive<u64> = 0..=3600;
+/// Of users and groups: the last one means none (chown(2)).
+pub(super) const IDS: RangeInclusive<u32> = 0..=u32::MAX - 1;
 /// Twelve hours: no credentials live longer.
 pub(super) const MIN_REMAINING_SECONDS: RangeInclusive<u64> = 0..=43_200;
 pub(super) const JITTER: RangeInclusive<f64> = 0.0..=0.3;
@@ -74,6 +76,9 @@ pub(super) const IDLE_SECONDS: RangeInclusive<u64> = 60..=86_400;
 pub(super) const DURATION_SECONDS: RangeInclusive<u64> = 900..=43_200;
 /// What Cognito takes (GroupType), and so what a user pool's groups can have.
 pub(super) const PRECEDENCE: RangeInclusive<u32> = 0..=2_147_483_647;
+
+/// How `audit.subject` may be told: as it is, or by its digest.
+pub(super) const AUDIT_SUBJECTS: &[(&str, bool)] = &[("plain", false), ("hashed", true)];
 
 /// Time for one trade of a refresh token. No key of the file: nobody waits for it as long, and cutting it loses the token.
 pub(super) const TRADE_TIMEOUT: Duration = Duration::from_secs(30);

@@ -34,6 +34,9 @@ pub(super) trait Read: Sized {
 /// A list of strings, of which each has its own place.
 pub(super) type List = Vec<Field<String>>;
 
+/// A list of whole numbers, of which each has its own place.
+pub(super) type Numbers = Vec<Field<i64>>;
+
 /// A table of strings, each with its name.
 pub(super) type Names = Vec<(Field<String>, Field<String>)>;
 
@@ -215,12 +218,13 @@ impl Read for f64 {
 
 impl Read for List {
     fn read(value: &DeValue<'_>, place: &Place, source: &Source<'_>) -> Option<Self> {
-        let array = source.typed(value.as_array(), "a list of strings", value, place)?;
-        let each = array.iter().map(|item| {
-            let place = place.on_line(source.line(item.span().start));
-            Field::found(place, item.get_ref()).and_then(|item, place| String::read(item, place, source))
-        });
-        Some(each.collect())
+        elements(value, "a list of strings", place, source)
+    }
+}
+
+impl Read for Numbers {
+    fn read(value: &DeValue<'_>, place: &Place, source: &Source<'_>) -> Option<Self> {
+        elements(value, "a list of whole numbers", place, source)
     }
 }
 
@@ -235,6 +239,15 @@ impl Read for Names {
         });
         Some(each.collect())
     }
+}
+
+fn elements<T: Read>(value: &DeValue<'_>, wanted: &str, place: &Place, source: &Source<'_>) -> Option<Vec<Field<T>>> {
+    let array = source.typed(value.as_array(), wanted, value, place)?;
+    let each = array.iter().map(|item| {
+        let place = place.on_line(source.line(item.span().start));
+        Field::found(place, item.get_ref()).and_then(|item, place| T::read(item, place, source))
+    });
+    Some(each.collect())
 }
 
 impl Flaw {

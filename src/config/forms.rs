@@ -4,6 +4,7 @@
 //! right and leaves out what was typed.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use secrecy::SecretString;
@@ -66,12 +67,23 @@ pub(super) fn role(text: String) -> Result<RoleArn, &'static str> {
     RoleArn::parse(&text).ok_or("no role ARN: arn:aws:iam::ACCOUNT:role/NAME is wanted")
 }
 
+/// Where a door is.
+pub(super) fn address(text: String) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "no address: IP:PORT is wanted, like 127.0.0.1:2870 or [::1]:2870")
+}
+
 /// Where a door is: an address of this machine alone.
 pub(super) fn loopback(text: String) -> Result<SocketAddr, &'static str> {
-    let wanted = "no address: IP:PORT is wanted, like 127.0.0.1:2870 or [::1]:2870";
-    let address: SocketAddr = text.parse().map_err(|_| wanted)?;
+    let address = address(text)?;
     let refusal = "not supported yet: other than loopback addresses (127.0.0.0/8, [::1])";
     address.ip().is_loopback().then_some(address).ok_or(refusal)
+}
+
+/// Where a Unix socket is.
+pub(super) fn socket(text: String) -> Result<PathBuf, &'static str> {
+    let path = PathBuf::from(&text);
+    let sound = path.is_absolute() && path.file_name().is_some() && !text.ends_with('/');
+    sound.then_some(path).ok_or("no socket: an absolute path is wanted, like /run/cupbearer/grpc.sock")
 }
 
 /// An https URL; an http one for a loopback address. Byte for byte as it will be used: nothing is trimmed away.

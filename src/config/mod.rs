@@ -6,6 +6,7 @@
 mod budget;
 mod defaults;
 mod document;
+mod doors;
 mod faults;
 mod field;
 mod files;
@@ -62,7 +63,7 @@ pub struct Config {
     /// The directory of the identity map, if it is kept on disk.
     pub state: Option<PathBuf>,
     /// Where the audit log goes, if anywhere.
-    pub audit: Option<audit::Destination>,
+    pub audit: Option<audit::Config>,
     typed: Typed,
 }
 

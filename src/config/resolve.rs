@@ -3,7 +3,6 @@
 //! Nothing stops at a fault. What cannot be used gets a stand-in or is left out, and has been told: the caller throws
 //! the outcome away if anything was.
 
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +16,7 @@ use crate::config::defaults::*;
 use crate::config::faults::Found;
 use crate::config::field::Field;
 use crate::config::profiles::Ground;
-use crate::config::{Config, ReadFile, Typed, budget, forms, logins, pools, profiles, raw};
+use crate::config::{Config, ReadFile, Typed, budget, doors, forms, logins, pools, profiles, raw};
 use crate::{audit, auth, broker, server, upstream};
 
 /// `[aws]`
@@ -29,13 +28,13 @@ struct Aws {
 }
 
 /// `[limits]` and `[upstream]`, which concern several rooms.
-struct Bounds {
-    cold_hold: Duration,
+pub(super) struct Bounds {
+    pub(super) cold_hold: Duration,
     token_bytes: usize,
     /// How many entries: it depends on more than itself.
     entries: Field<usize>,
-    server: server::Limits,
-    broker: broker::Limits,
+    pub(super) server: server::Limits,
+    pub(super) broker: broker::Limits,
 }
 
 /// The configuration that `typed` amounts to; `read` reads the files that it names.
@@ -75,9 +74,9 @@ pub(super) fn resolve(typed: raw::Document, read: ReadFile<'_>, found: &Found) -
             access_tokens: profiles.access_tokens(),
             verdicts: verdicts(bounds.broker.entries),
         },
-        server: server::Config { admin_token, ..doors(typed.server, &bounds, found) },
+        server: server::Config { admin_token, ..doors::resolve(typed.server, &bounds, found) },
         state: state(typed.state_dir, found),
-        audit: audit_log(typed.audit_file, found),
+        audit: audit_log(typed.audit, found),
         broker: broker::Config {
             profiles: profiles.resolved,
             policy,
@@ -133,42 +132,6 @@ fn bounds(typed: raw::Limits, concurrency: Field<i64>, found: &Found) -> Bounds 
     }
 }
 
-fn doors(typed: raw::Server, bounds: &Bounds, found: &Found) -> server::Config {
-    let doors = [
-        ("http", typed.http.judged(found, forms::loopback), DEFAULT_HTTP),
-        ("grpc", typed.grpc.judged(found, forms::loopback), DEFAULT_GRPC),
-        ("admin", typed.admin.judged(found, forms::loopback), DEFAULT_ADMIN),
-    ];
-    for (index, later) in doors.iter().enumerate() {
-        doors[..index].iter().for_each(|earlier| tell_shared(earlier, later, found));
-    }
-    let [http, grpc, admin] = doors.map(|(_, door, default)| door.or(default));
-    server::Config {
-        http,
-        grpc,
-        admin,
-        limits: bounds.server,
-        cold_hold: bounds.cold_hold,
-        longest_hold: bounds.broker.exchange_timeout,
-        drain: Duration::from_secs(typed.drain_seconds.ranged(&DRAIN_SECONDS, found).or(DEFAULT_DRAIN_SECONDS)),
-        admin_token: None,
-    }
-}
-
-type Door = (&'static str, Field<SocketAddr>, SocketAddr);
-
-/// Tells if two doors have one address; the one that was typed is to blame, the later one if both were.
-fn tell_shared(earlier: &Door, later: &Door, found: &Found) {
-    let (Some(first), Some(second)) = (earlier.1.sound(earlier.2), later.1.sound(later.2)) else { return };
-    if first != second || first.port() == 0 {
-        return;
-    }
-    let (blamed, other) = if later.1.is_given() { (later, earlier) } else { (earlier, later) };
-    let default = if other.1.is_given() { "" } else { ", which has it by default" };
-    let message = format!("taken: this is the address of server.{}{default}; choose another port", other.0);
-    found.tell(&blamed.1.place, message);
-}
-
 /// The region of STS, and the addresses to call instead of AWS's own. A service's own address goes before the one for
 /// all. Identity pools are called in their own regions.
 fn aws(typed: raw::Aws, found: &Found) -> Aws {
@@ -204,13 +167,16 @@ fn state(typed: Field<String>, found: &Found) -> Option<PathBuf> {
     dir.given()
 }
 
-fn audit_log(typed: Field<String>, found: &Found) -> Option<audit::Destination> {
-    let destination = typed.judged(found, |text| match text.as_str() {
+fn audit_log(typed: raw::Audit, found: &Found) -> Option<audit::Config> {
+    let destination = typed.file.judged(found, |text| match text.as_str() {
         "" => Err("no file: a path is wanted, or stdout"),
         "stdout" => Ok(audit::Destination::Stdout),
         _ => Ok(audit::Destination::File(text.into())),
     });
-    destination.given()
+    let off = destination.is_absent().then_some("there is no audit log without file");
+    let subject = typed.subject.unless(off, found).judged(found, |text| forms::choice(&text, AUDIT_SUBJECTS));
+    let hashed_subjects = subject.or(false);
+    Some(audit::Config { destination: destination.given()?, hashed_subjects })
 }
 
 /// The name of the file, and the token that it holds. The token is told by no fault.

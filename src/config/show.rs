@@ -52,7 +52,24 @@ impl Config {
         page.text("http", &self.server.http.to_string());
         page.text("grpc", &self.server.grpc.to_string());
         page.text("admin", &self.server.admin.to_string());
+        match self.server.metrics {
+            Some(address) => page.text("metrics", &address.to_string()),
+            None => page.note("metrics: none, they are on the admin address alone"),
+        }
+        self.show_unix_socket(page);
         page.pair("drain_seconds", self.server.drain.as_secs());
+    }
+
+    fn show_unix_socket(&self, page: &mut Page) {
+        let Some(path) = &self.server.grpc_uds else { return page.note("grpc_uds: none") };
+        let peers = &self.server.grpc_uds_peers;
+        // It was typed, so that nothing is lost.
+        page.text("grpc_uds", &path.to_string_lossy());
+        match &peers.uids {
+            Some(uids) => page.pair("grpc_uds_allow_uids", format!("{uids:?}")),
+            None => page.note("grpc_uds_allow_uids: the broker's own and root's"),
+        }
+        page.pair("grpc_uds_allow_gids", format!("{:?}", peers.gids));
     }
 
     fn show_aws(&self, page: &mut Page) {
@@ -133,12 +150,13 @@ impl Config {
 
     fn show_audit(&self, page: &mut Page) {
         page.header("[audit]");
-        match &self.audit {
-            Some(Destination::Stdout) => page.text("file", "stdout"),
+        let Some(audit) = &self.audit else { return page.note("file: none, there is no audit log") };
+        match &audit.destination {
+            Destination::Stdout => page.text("file", "stdout"),
             // It was typed, so that nothing is lost.
-            Some(Destination::File(path)) => page.text("file", &path.to_string_lossy()),
-            None => page.note("file: none, there is no audit log"),
+            Destination::File(path) => page.text("file", &path.to_string_lossy()),
         }
+        page.text("subject", if audit.hashed_subjects { "hashed" } else { "plain" });
     }
 
     fn show_admin(&self, page: &mut Page) {

@@ -24,6 +24,8 @@ pub(super) fn between(in_force: &Config, new: &mut Config) -> Changes {
     keep("server.http", keeps(&in_force.server.http, &mut new.server.http));
     keep("server.grpc", keeps(&in_force.server.grpc, &mut new.server.grpc));
     keep("server.admin", keeps(&in_force.server.admin, &mut new.server.admin));
+    keep("server.grpc_uds", keeps(&in_force.server.grpc_uds, &mut new.server.grpc_uds));
+    keep("server.metrics", keeps(&in_force.server.metrics, &mut new.server.metrics));
     keep("state.dir", keeps(&in_force.state, &mut new.state));
     let sessions = &mut new.broker.configured_sessions;
     keep("configured_sessions", keeps(&in_force.broker.configured_sessions, sessions));
@@ -80,6 +82,8 @@ aliases = { a = "arn:aws:iam::111122223333:role/a" }
             ("http = \"127.0.0.1:0\"", "http = \"127.0.0.1:4000\"", "server.http"),
             ("grpc = \"127.0.0.1:0\"", "grpc = \"127.0.0.1:4000\"", "server.grpc"),
             ("admin = \"127.0.0.1:0\"", "admin = \"127.0.0.1:4000\"", "server.admin"),
+            ("[aws]", "grpc_uds = \"/a\"\n[aws]", "server.grpc_uds"),
+            ("[aws]", "metrics = \"127.0.0.1:0\"\n[aws]", "server.metrics"),
             ("[aws]", "[state]\ndir = \"/other\"\n[aws]", "state.dir"),
             ("[aws]", "[audit]\nfile = \"stdout\"\n[aws]", "audit.file"),
         ] {

@@ -15,13 +15,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use crate::metrics::Metrics;
+use crate::server::listen::Listen;
 use crate::server::{Limits, MAX_HEADERS, Phase, Places, stopping};
 
 /// Time for a new connection to say its first byte.
@@ -65,9 +66,10 @@ impl Connections {
 
     /// Takes connections from `listener` and gives each to `serve`, until the phase is [`Phase::Stopping`] and the
     /// last one has ended, or its time is up.
-    pub async fn serve<F, S>(self, listener: TcpListener, serve: F)
+    pub async fn serve<L, F, S>(self, listener: L, serve: F)
     where
-        F: Fn(TcpStream, watch::Receiver<Phase>) -> S,
+        L: Listen,
+        F: Fn(L::Stream, watch::Receiver<Phase>) -> S,
         S: Future<Output = ()> + Send + 'static,
     {
         let mut served = JoinSet::new();
@@ -75,7 +77,7 @@ impl Connections {
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => self.admit(&mut served, stream, &serve),
+                    Ok(stream) => self.admit(&mut served, stream, &serve),
                     Err(error) => {
                         warn!(%error, "a connection could not be accepted");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -96,9 +98,10 @@ impl Connections {
         }
     }
 
-    fn admit<F, S>(&self, served: &mut JoinSet<()>, stream: TcpStream, serve: &F)
+    fn admit<C, F, S>(&self, served: &mut JoinSet<()>, stream: C, serve: &F)
     where
-        F: Fn(TcpStream, watch::Receiver<Phase>) -> S,
+        C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        F: Fn(C, watch::Receiver<Phase>) -> S,
         S: Future<Output = ()> + Send + 'static,
     {
         let Some(place) = self.places.take() else {
@@ -110,10 +113,6 @@ impl Connections {
             }
             return;
         };
-        // Without it an answer may wait 40 ms for an acknowledgement.
-        if let Err(error) = stream.set_nodelay(true) {
-            debug!(%error, "TCP_NODELAY cannot be set");
-        }
         let serving = serve(stream, self.phase.clone());
         served.spawn(async move {
             serving.await;
@@ -130,7 +129,7 @@ impl Connections {
 
 /// Says that the house is full, and reads what comes until the peer closes: a socket that is closed with bytes unread
 /// is reset, and the peer might never see what it was told.
-async fn refuse(mut stream: TcpStream) -> io::Result<()> {
+async fn refuse(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
     stream.write_all(FULL_HOUSE).await?;
     stream.shutdown().await?;
     tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.map(drop)

@@ -1,4 +1,5 @@
-//! The admin door: is it alive, is it ready, what does it count. Never on a data port.
+//! The admin door: is it alive, is it ready, what does it count. Never on a data port. The metrics door is the same for
+//! those who come from outside, scrapers and kubelets, and takes no purge.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,39 +29,59 @@ use crate::server::{House, Phase, reply};
 /// Prometheus's text format 0.0.4.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What each connection of this door is served with.
+/// One of the two doors.
+struct Door {
+    house: Arc<House>,
+    guard: Guard,
+    listener: Listener,
+}
+
+/// What each connection of the admin door is served with.
 pub(super) fn door(
     house: &Arc<House>,
     address: SocketAddr,
 ) -> impl Fn(TcpStream, watch::Receiver<Phase>) -> ServeFuture {
-    let guard = Arc::new(Guard::new(address));
-    let house = Arc::clone(house);
+    serving(Door { house: Arc::clone(house), guard: Guard::new(address), listener: Listener::Admin })
+}
+
+/// What each connection of the metrics door is served with. A service's name, a pod's or the node's: it has them all.
+pub(super) fn metrics_door(house: &Arc<House>) -> impl Fn(TcpStream, watch::Receiver<Phase>) -> ServeFuture {
+    serving(Door { house: Arc::clone(house), guard: Guard::of_any_name(), listener: Listener::Metrics })
+}
+
+fn serving(door: Door) -> impl Fn(TcpStream, watch::Receiver<Phase>) -> ServeFuture {
+    let door = Arc::new(door);
     move |stream, phase| {
-        let (house, guard) = (Arc::clone(&house), Arc::clone(&guard));
+        let door = Arc::clone(&door);
         Box::pin(async move {
-            serve_http1(stream, house.settings.now().limits, phase, |request| answer(&house, &guard, request)).await;
+            let limits = door.house.settings.now().limits;
+            serve_http1(stream, limits, phase, |request| answer(&door, request)).await;
         })
     }
 }
 
-async fn answer(house: &House, guard: &Guard, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(door: &Door, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let house = &door.house;
     let started = house.clock.now().boot;
-    let (response, outcome) = match page(house, guard, request).await {
+    let (response, outcome) = match page(door, request).await {
         Ok(response) if response.status() == StatusCode::OK => (response, Outcome::Ok),
         Ok(response) => (response, Outcome::Unavailable),
         Err(error) => {
-            house.reporter.tell(Listener::Admin, &error);
+            house.reporter.tell(door.listener, &error);
             (reply::response(error.kind()), reply::row(error.kind()).outcome)
         }
     };
-    house.answered(Listener::Admin, outcome, started);
+    house.answered(door.listener, outcome, started);
     response
 }
 
-async fn page(house: &House, guard: &Guard, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Error> {
+async fn page(door: &Door, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Error> {
+    let house = &door.house;
     let settings = house.settings.now();
-    guard.check(settings.limits, request.version(), request.uri(), request.headers())?;
-    if let (&Method::POST, "/purge", Some(token)) = (request.method(), request.uri().path(), &settings.admin_token) {
+    door.guard.check(settings.limits, request.version(), request.uri(), request.headers())?;
+    if let (Listener::Admin, &Method::POST, "/purge", Some(token)) =
+        (door.listener, request.method(), request.uri().path(), &settings.admin_token)
+    {
         return purge(house, token, request).await;
     }
     if request.method() != Method::GET {

@@ -28,8 +28,12 @@ const FORWARDING: &[&str] = &[
 
 /// The names under which a door may be called.
 pub(super) struct Guard {
-    names: Vec<String>,
-    port: u16,
+    names: Names,
+}
+
+enum Names {
+    Any,
+    Own { names: Vec<String>, port: u16 },
 }
 
 impl Guard {
@@ -44,7 +48,12 @@ impl Guard {
         if address.ip().is_loopback() {
             names.extend(["127.0.0.1", "localhost", "[::1]"].map(ToOwned::to_owned));
         }
-        Self { names, port: address.port() }
+        Self { names: Names::Own { names, port: address.port() } }
+    }
+
+    /// The guard of a door that is called by names which it cannot know.
+    pub(super) fn of_any_name() -> Self {
+        Self { names: Names::Any }
     }
 
     /// Judges a request's head.
@@ -89,16 +98,17 @@ impl Guard {
 
     /// One SDK leaves the port out, so that it may be absent; another port is somebody else's.
     fn is_ours(&self, authority: &str) -> bool {
+        let Names::Own { names, port: own_port } = &self.names else { return true };
         let own = |name: &String| {
             authority.len() >= name.len()
                 && authority.is_char_boundary(name.len())
                 && authority[..name.len()].eq_ignore_ascii_case(name)
                 && match authority[name.len()..].strip_prefix(':') {
-                    Some(port) => port == self.port.to_string(),
+                    Some(port) => port == own_port.to_string(),
                     None => authority.len() == name.len(),
                 }
         };
-        self.names.iter().any(own)
+        names.iter().any(own)
     }
 }
 

@@ -26,6 +26,7 @@ use crate::model::{Ask, Credentials};
 use crate::secret::CupToken;
 use crate::server::accept::serve_http1;
 use crate::server::guard::Guard;
+use crate::server::peer::Peer;
 use crate::server::{House, Phase, reply};
 
 /// Longest profile or alias in a path.
@@ -62,7 +63,7 @@ pub(super) fn door(
         let (house, guard) = (Arc::clone(&house), Arc::clone(&guard));
         Box::pin(async move {
             // One who is gone already is not served.
-            let Ok(peer) = stream.peer_addr() else { return };
+            let Ok(peer) = stream.peer_addr().map(Peer::Address) else { return };
             serve_http1(stream, house.settings.now().limits, phase, |request| answer(&house, &guard, peer, request))
                 .await;
         })
@@ -73,7 +74,7 @@ pub(super) fn door(
 pub(super) type ServeFuture = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Answers one request; a panic on the way is counted and told as our bug.
-async fn answer(house: &House, guard: &Guard, peer: SocketAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(house: &House, guard: &Guard, peer: Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let started = house.clock.now().boot;
     let mut asked = None;
     let done = AssertUnwindSafe(credentials(house, guard, &request, &mut asked)).catch_unwind().await;

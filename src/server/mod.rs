@@ -10,14 +10,18 @@ mod descriptors;
 mod grpc;
 mod guard;
 mod http;
+mod listen;
+mod peer;
 pub mod proto;
 mod reply;
 mod report;
 mod settings;
+mod socket;
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -37,9 +41,14 @@ use crate::model::{Ask, Caller};
 use crate::upstream::Flow;
 
 pub use accept::{Connections, serve_http1};
+pub use listen::{BindError, Listen};
+pub use peer::LocalPeers;
 pub use settings::{Places, Settings};
 
+use listen::bind;
+use peer::Peer;
 use report::Reporter;
+use socket::Socket;
 
 /// Where the doors are and how much may come in.
 #[derive(Clone, Debug)]
@@ -48,8 +57,14 @@ pub struct Config {
     pub http: SocketAddr,
     /// The gRPC door.
     pub grpc: SocketAddr,
+    /// The file of the gRPC door's Unix socket, if it has one.
+    pub grpc_uds: Option<PathBuf>,
+    /// Who may use that socket.
+    pub grpc_uds_peers: LocalPeers,
     /// The admin door.
     pub admin: SocketAddr,
+    /// The door of scrapers and kubelets, if there is one.
+    pub metrics: Option<SocketAddr>,
     /// Bounds.
     pub limits: Limits,
     /// How long an HTTP caller is held for an answer that is not there yet.
@@ -74,7 +89,8 @@ pub struct Limits {
 /// Most headers of one request, on every door.
 const MAX_HEADERS: usize = 64;
 
-/// Connections of the admin door: its own, so that a flood at the others leaves room for probes.
+/// Connections of the admin door and of the metrics door: each has its own, so that a flood at the others leaves room
+/// for probes.
 const ADMIN_CONNECTIONS: usize = 64;
 
 /// How far the process has come in ending.
@@ -112,16 +128,9 @@ pub struct Doors {
     http: TcpListener,
     grpc: TcpListener,
     admin: TcpListener,
+    metrics: Option<TcpListener>,
+    grpc_uds: Option<Socket>,
     settings: Arc<Settings>,
-}
-
-/// An address that could not be bound.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot bind the {listener} listener to {address}: {source}; free the address or set another in [server]")]
-pub struct BindError {
-    listener: &'static str,
-    address: SocketAddr,
-    source: io::Error,
 }
 
 impl Doors {
@@ -133,7 +142,12 @@ impl Doors {
         let http = bind(Listener::Http, config.http).await?;
         let grpc = bind(Listener::Grpc, config.grpc).await?;
         let admin = bind(Listener::Admin, config.admin).await?;
-        Ok(Self { http, grpc, admin, settings: Arc::new(Settings::new(config)) })
+        let metrics = match config.metrics {
+            Some(address) => Some(bind(Listener::Metrics, address).await?),
+            None => None,
+        };
+        let grpc_uds = config.grpc_uds.as_deref().map(Socket::bind).transpose()?;
+        Ok(Self { http, grpc, admin, metrics, grpc_uds, settings: Arc::new(Settings::new(config)) })
     }
 
     /// The addresses as bound, port 0 replaced by the real one: HTTP, gRPC, admin.
@@ -162,7 +176,6 @@ impl Doors {
         phase: watch::Receiver<Phase>,
     ) -> io::Result<()> {
         let [http, grpc, admin] = self.addresses()?;
-        let Self { http: http_listener, grpc: grpc_listener, admin: admin_listener, settings } = self;
         let house = Arc::new(House {
             broker,
             metrics,
@@ -172,18 +185,30 @@ impl Doors {
             audit,
             http,
             request_ids: AtomicU64::new(0),
-            settings,
+            settings: self.settings,
             health: HealthReporter::new(),
             ready_once: AtomicBool::new(false),
         });
         let shared = house.settings.places();
-        let own = Arc::new(Places::new(ADMIN_CONNECTIONS));
+        let [own, scrapers] = std::array::from_fn(|_| Arc::new(Places::new(ADMIN_CONNECTIONS)));
         let connections =
             |places: &Arc<Places>| Connections::new(Arc::clone(places), Arc::clone(&house.metrics), phase.clone());
+        let metrics_door = async {
+            if let Some(listener) = self.metrics {
+                connections(&scrapers).serve(listener, admin::metrics_door(&house)).await;
+            }
+        };
+        let unix_door = async {
+            if let Some(socket) = self.grpc_uds {
+                connections(shared).serve(socket, grpc::unix_door(&house)).await;
+            }
+        };
         tokio::join!(
-            connections(shared).serve(http_listener, http::door(&house, http)),
-            connections(shared).serve(grpc_listener, grpc::door(&house, grpc)),
-            connections(&own).serve(admin_listener, admin::door(&house, admin)),
+            connections(shared).serve(self.http, http::door(&house, http)),
+            connections(shared).serve(self.grpc, grpc::door(&house, grpc)),
+            connections(&own).serve(self.admin, admin::door(&house, admin)),
+            metrics_door,
+            unix_door,
             grpc::watch_health(&house),
             until_stopping(&house, house.broker.sweep_sessions()),
         );
@@ -204,7 +229,7 @@ impl House {
     }
 
     /// Writes a decision on credentials into the audit log.
-    fn audited(&self, listener: Listener, peer: SocketAddr, ask: Option<&Ask>, done: &Result<Grant, Error>) {
+    fn audited(&self, listener: Listener, peer: Peer, ask: Option<&Ask>, done: &Result<Grant, Error>) {
         self.audit.tell(|| {
             let time = rfc3339(self.clock.now().wall);
             let request_id = self.request_ids.fetch_add(1, Ordering::Relaxed);
@@ -245,16 +270,6 @@ async fn until_stopping(house: &House, work: impl Future<Output = ()>) {
 /// Returns when everything is to stop, or when nobody is left to say so.
 async fn stopping(phase: &mut watch::Receiver<Phase>) {
     phase.wait_for(|phase| *phase == Phase::Stopping).await.ok();
-}
-
-async fn bind(listener: Listener, address: SocketAddr) -> Result<TcpListener, BindError> {
-    let bound = async {
-        let socket = TcpListener::bind(address).await?;
-        let address = socket.local_addr()?;
-        info!(listener = listener.as_str(), address = %address, "listening");
-        Ok(socket)
-    };
-    bound.await.map_err(|source| BindError { listener: listener.as_str(), address, source })
 }
 
 /// `line` with what was decided.

@@ -17,6 +17,10 @@ pub(super) const MISMATCH: &str = "IdentityMismatch";
 /// A date beyond it is not an expiration.
 const LONGEST_LIFE: Duration = Duration::from_secs(13 * 3600);
 
+/// By so much our clock may be behind AWS's before credentials are given up early. With more than that AWS refuses what
+/// is signed anyway (Signature Version 4: a request has to arrive within five minutes of its time stamp).
+const SKEW: Duration = Duration::from_secs(5 * 60);
+
 /// Credentials as either service spells them.
 #[derive(Default)]
 pub(super) struct Parts {
@@ -40,12 +44,14 @@ pub(super) fn is_plain(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// The credentials that `parts` make up, received at `now`.
+/// The credentials that `parts` make up, received at `now`. They were asked for a life of `asked`, which bounds them by
+/// the clock that nobody can set back.
 pub(super) fn credentials(
     operation: Operation,
     parts: Option<Parts>,
     role_arn: Option<RoleArn>,
     identity_id: Option<IdentityId>,
+    asked: Duration,
     now: Moment,
 ) -> Result<Credentials, Failure> {
     let parts = parts.ok_or_else(|| Failure::invalid(operation, "the answer holds no credentials"))?;
@@ -67,7 +73,7 @@ pub(super) fn credentials(
         secret_access_key: SecretString::from(secret),
         session_token: SecretString::from(token),
         received: now,
-        expires: Expiry::at(expires, now),
+        expires: Expiry::at(expires, now).within(asked + SKEW, now),
         role_arn,
         identity_id,
     })

@@ -59,9 +59,11 @@ impl Api for Calls {
                 session_token: held.session_token,
                 expiration: held.expiration,
             });
-            let now = self.clock.now();
+            let (lifetime, now) = (order.target.lifetime(), self.clock.now());
             accept::same_identity(operation, answer.identity_id.as_deref(), id)
-                .and_then(|()| accept::credentials(operation, parts, order.role.clone(), Some(id.clone()), now))
+                .and_then(|()| {
+                    accept::credentials(operation, parts, order.role.clone(), Some(id.clone()), lifetime, now)
+                })
                 .map_err(|failure| Failure { request_id, ..failure })
         })
     }
@@ -105,8 +107,8 @@ impl Api for Calls {
             #[expect(deprecated, reason = "its successor is not answered everywhere yet")]
             packed(operation, answer.packed_policy_size);
             let request_id = answer.request_id().map(ToOwned::to_owned);
-            let parts = answer.credentials.map(Parts::from);
-            accept::credentials(operation, parts, Some(role.clone()), Some(id.clone()), self.clock.now())
+            let (parts, lifetime) = (answer.credentials.map(Parts::from), order.target.lifetime());
+            accept::credentials(operation, parts, Some(role.clone()), Some(id.clone()), lifetime, self.clock.now())
                 .map_err(|failure| Failure { request_id, ..failure })
         })
     }
@@ -131,8 +133,8 @@ impl Api for Calls {
             #[expect(deprecated, reason = "its successor is not answered everywhere yet")]
             packed(operation, answer.packed_policy_size);
             let request_id = answer.request_id().map(ToOwned::to_owned);
-            let parts = answer.credentials.map(Parts::from);
-            accept::credentials(operation, parts, Some(role.clone()), None, self.clock.now())
+            let (parts, lifetime) = (answer.credentials.map(Parts::from), order.target.lifetime());
+            accept::credentials(operation, parts, Some(role.clone()), None, lifetime, self.clock.now())
                 .map_err(|failure| Failure { request_id, ..failure })
         })
     }

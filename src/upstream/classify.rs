@@ -1,13 +1,18 @@
 //! The border to the SDK: its errors in, [`Failure`]s out. Nothing beyond this file sees an SDK error.
 
 use std::error::Error;
+use std::io;
+use std::iter::successors;
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_cognitoidentity::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_cognitoidentity::operation::RequestId;
+use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
+use aws_smithy_types::retry::ErrorKind;
+use http_body_util::LengthLimitError;
 
 use crate::error::chain;
 use crate::metrics::Operation;
@@ -30,8 +35,27 @@ const THROTTLING: &[&str] = &[
 ];
 
 /// Refusals by name that pass: AWS's own trouble, or a race between two calls.
-const PASSING: &[&str] =
-    &["ExternalServiceException", "IDPCommunicationError", "InternalErrorException", "ResourceConflictException"];
+const PASSING: &[&str] = &[
+    "ExternalServiceException",
+    "IDPCommunicationError",
+    "InternalErrorException",
+    "RequestTimeout",
+    "RequestTimeoutException",
+    "ResourceConflictException",
+];
+
+/// Refusals of AssumeRole that are about the broker's own credentials or clock (IAM, "Common errors"), and not about the
+/// user: whoever asked may well be served when that is mended.
+const OWN_TROUBLE: &[&str] = &[
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "IncompleteSignature",
+    "InvalidClientTokenId",
+    "MissingAuthenticationToken",
+    "RequestExpired",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+];
 
 /// Turns what the SDK says of `operation` at `now` into a failure; `secret` is kept out of its text, whoever echoed it.
 pub(super) fn failure<E>(operation: Operation, error: &SdkError<E, Response>, secret: &str, now: SystemTime) -> Failure
@@ -41,8 +65,10 @@ where
 {
     let status = error.raw_response().map(|response| response.status().as_u16());
     let code = error.code();
+    let broken = is_broken(error);
     let class = match error {
-        SdkError::ServiceError(_) => class(status, code),
+        _ if broken => Class::Unavailable,
+        SdkError::ServiceError(_) => class(operation, status, code),
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) => Class::Unavailable,
         _ => Class::Invalid,
     };
@@ -56,17 +82,39 @@ where
         message,
         request_id: error.request_id().map(|id| presentable(id, secret)),
         retry_after: error.raw_response().and_then(|response| retry_after(&|name| response.headers().get(name), now)),
-        broken: is_broken(error),
+        broken,
     }
 }
 
-/// Whether the connection broke: refused, reset, or ended in the middle of the answer.
-fn is_broken<E>(error: &SdkError<E, Response>) -> bool {
+/// Whether the connection broke: refused, reset, or ended in the middle of the answer. Whoever shows a certificate that
+/// does not hold, or answers without end, would do so again; and a request that could not be signed was never sent.
+fn is_broken<E: Error + 'static>(error: &SdkError<E, Response>) -> bool {
     match error {
-        SdkError::DispatchFailure(failure) => !failure.is_timeout(),
-        SdkError::ResponseError(error) => error.raw().status().is_success() && error.raw().body().bytes().is_none(),
+        SdkError::DispatchFailure(failure) => failure.as_connector_error().is_some_and(broke),
+        SdkError::ResponseError(failure) => {
+            let cut = failure.raw().status().is_success() && failure.raw().body().bytes().is_none();
+            cut && !causes(error).any(|cause| cause.is::<LengthLimitError>())
+        }
         _ => false,
     }
+}
+
+fn broke(error: &ConnectorError) -> bool {
+    // Rustls' refusals come as invalid data (tokio-rustls); nothing else that happens to a socket does.
+    let refused = |cause: &(dyn Error + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::InvalidData)
+    };
+    let passing = error.is_io() || error.as_other() == Some(ErrorKind::TransientError);
+    passing && !causes(error).any(refused)
+}
+
+/// `error` and what lies behind it.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    successors(Some(error), |&error| match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        // An I/O error's own source is its payload's: the payload would be skipped.
+        Some(payload) => Some(payload as &(dyn Error + 'static)),
+        None => error.source(),
+    })
 }
 
 /// What an answer's headers say of the next try: `x-amz-retry-after` in milliseconds, `Retry-After` in seconds or as a
@@ -83,11 +131,12 @@ fn retry_after<'a>(header: &dyn Fn(&'static str) -> Option<&'a str>, now: System
 }
 
 /// The class of an answer that is an error, by its name and, where that says nothing, by its HTTP status.
-fn class(status: Option<u16>, code: Option<&str>) -> Class {
+fn class(operation: Operation, status: Option<u16>, code: Option<&str>) -> Class {
     match (code, status) {
         (Some(code), _) if THROTTLING.contains(&code) => Class::Throttled,
         (_, Some(429)) => Class::Throttled,
         (Some(code), _) if PASSING.contains(&code) => Class::Unavailable,
+        (Some(code), _) if operation == Operation::AssumeRole && OWN_TROUBLE.contains(&code) => Class::Unavailable,
         (_, Some(500..)) => Class::Unavailable,
         (Some(_), _) => Class::Denied,
         (None, _) => Class::Invalid,
@@ -141,6 +190,7 @@ mod tests {
             (Some(500), Some("InternalErrorException"), Class::Unavailable),
             (Some(400), Some("ExternalServiceException"), Class::Unavailable),
             (Some(400), Some("ResourceConflictException"), Class::Unavailable),
+            (Some(400), Some("RequestTimeout"), Class::Unavailable),
             (Some(503), None, Class::Unavailable),
             (Some(500), Some("Unknown"), Class::Unavailable),
             (Some(400), Some("NotAuthorizedException"), Class::Denied),
@@ -151,7 +201,39 @@ mod tests {
             (Some(400), None, Class::Invalid),
         ];
         for (status, code, wanted) in table {
-            assert_eq!(class(status, code), wanted, "{status:?} {code:?}");
+            assert_eq!(class(Operation::GetId, status, code), wanted, "{status:?} {code:?}");
+        }
+    }
+
+    #[test]
+    fn the_brokers_own_trouble_is_no_refusal_of_the_user() {
+        for code in OWN_TROUBLE {
+            assert_eq!(class(Operation::AssumeRole, Some(403), Some(code)), Class::Unavailable, "{code}");
+        }
+        assert_eq!(class(Operation::AssumeRole, Some(403), Some("AccessDenied")), Class::Denied);
+        // There the token that expired is the user's.
+        let by_token = Operation::AssumeRoleWithWebIdentity;
+        assert_eq!(class(by_token, Some(400), Some("ExpiredTokenException")), Class::Denied);
+    }
+
+    #[test]
+    fn only_a_connection_that_broke_is_worth_another_try() {
+        let io = |kind| ConnectorError::io(io::Error::new(kind, "as the test wants it").into());
+        let nested = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, "invalid peer certificate"));
+        let other = |kind| ConnectorError::other("as the test wants it".into(), kind);
+        let table = [
+            ("reset", io(io::ErrorKind::ConnectionReset), true),
+            ("refused", io(io::ErrorKind::ConnectionRefused), true),
+            ("ended early", io(io::ErrorKind::UnexpectedEof), true),
+            ("incomplete", other(Some(ErrorKind::TransientError)), true),
+            ("a certificate", io(io::ErrorKind::InvalidData), false),
+            ("a certificate within", ConnectorError::io(nested.into()), false),
+            ("no credentials to sign with", other(None), false),
+            ("late", ConnectorError::timeout("as the test wants it".into()), false),
+        ];
+        for (what, error, wanted) in table {
+            let error: SdkError<io::Error, Response> = SdkError::dispatch_failure(error);
+            assert_eq!(is_broken(&error), wanted, "{what}");
         }
     }
 

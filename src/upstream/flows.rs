@@ -7,6 +7,7 @@ use std::time::Duration;
 use aws_credential_types::provider::SharedCredentialsProvider;
 
 use crate::clock::Clock;
+use crate::digest::Digest;
 use crate::error::chain;
 use crate::metrics::{Metrics, Operation};
 use crate::model::{Credentials, IdentityId};
@@ -15,6 +16,7 @@ use crate::upstream::budget::{Budget, Places};
 use crate::upstream::calls::Calls;
 use crate::upstream::clients::{Clients, Config};
 use crate::upstream::identities::{self, Identities};
+use crate::upstream::refused::Refused;
 use crate::upstream::trip::Trip;
 use crate::upstream::{Demand, Exchange, Exchanging, Failure, Flight, Flow, Lane, Order, Rank, accept};
 
@@ -22,6 +24,7 @@ use crate::upstream::{Demand, Exchange, Exchanging, Failure, Flight, Flow, Lane,
 pub struct Aws {
     pub(super) api: Arc<dyn Api>,
     identities: Arc<Identities>,
+    refused: Refused,
     pub(super) budget: Arc<Budget>,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
@@ -48,7 +51,8 @@ impl Aws {
 
     /// The flows over any `api`, each call of which is counted by `budget` and `metrics`.
     pub fn over(api: Arc<dyn Api>, budget: Arc<Budget>, clock: Clock, metrics: Arc<Metrics>) -> Self {
-        Self { api, identities: Arc::new(Identities::in_memory()), budget, clock, metrics, sts: None }
+        let identities = Arc::new(Identities::in_memory());
+        Self { api, identities, refused: Refused::nobody(), budget, clock, metrics, sts: None }
     }
 
     /// Whether the broker's own identity is a role, so that assuming another one is role chaining, which AWS limits to
@@ -72,27 +76,46 @@ impl Aws {
         }
     }
 
-    /// A remembered identity is tried first. When Cognito refuses it, or answers for another one, it is forgotten and
-    /// asked for once more: a pool may have been made anew, or identities merged, behind our back.
+    /// A remembered identity is tried first. When Cognito refuses it, or answers for another one, it is asked for once
+    /// more: a pool may have been made anew, or identities merged, behind our back. When Cognito stands by it, the refusal
+    /// is the user's own, and the identity is kept.
     async fn with_identity<F, E>(&self, trip: &Trip<'_>, exchange: F) -> Result<Credentials, Failure>
     where
         F: Fn(IdentityId) -> E,
         E: Future<Output = Result<Credentials, Failure>>,
     {
         let user = identities::user(trip.order);
-        if let Some(id) = self.identities.get(&user) {
-            match exchange(id).await {
-                Err(failure) if blames_identity(&failure) => self.identities.forget(&user),
+        let known = self.identities.get(&user);
+        let mut first = None;
+        if let Some(id) = &known {
+            match exchange(id.clone()).await {
+                Err(failure) if self.is_in_doubt(&user, &failure) => first = Some(failure),
                 done => return done,
             }
         }
-        let id = trip.get_id().await?;
+        let id = trip.get_id().await.inspect_err(|failure| self.note_refusal(&user, failure))?;
         self.identities.keep(user, id.clone());
-        let done = exchange(id).await;
-        if done.as_ref().is_err_and(blames_identity) {
-            self.identities.forget(&user);
+        let confirmed = known.as_ref() == Some(&id);
+        let done = match first {
+            Some(failure) if confirmed => Err(failure),
+            _ => exchange(id).await,
+        };
+        done.inspect_err(|failure| self.note_refusal(&user, failure))
+    }
+
+    /// Whether `failure` may be the fault of the identity that was tried.
+    fn is_in_doubt(&self, user: &Digest, failure: &Failure) -> bool {
+        let refused = is_refused(failure) && !self.refused.is_recent(user, self.clock.now().boot);
+        refused || is_mismatched(failure)
+    }
+
+    /// Notes what a failure says of `user`, after GetId was asked.
+    fn note_refusal(&self, user: &Digest, failure: &Failure) {
+        if is_mismatched(failure) {
+            self.identities.forget(user);
+        } else if is_refused(failure) {
+            self.refused.note(*user, self.clock.now().boot);
         }
-        done
     }
 }
 
@@ -117,7 +140,11 @@ impl Exchange for Aws {
 }
 
 /// STS knows no identity of Cognito's; only Cognito's own refusals can mean that it is the wrong one.
-fn blames_identity(failure: &Failure) -> bool {
-    let cognito = matches!(failure.operation, Operation::GetCredentialsForIdentity | Operation::GetOpenIdToken);
-    cognito && (failure.is_terminal() || failure.code == accept::MISMATCH)
+fn is_refused(failure: &Failure) -> bool {
+    let sts = matches!(failure.operation, Operation::AssumeRole | Operation::AssumeRoleWithWebIdentity);
+    !sts && failure.is_terminal()
+}
+
+fn is_mismatched(failure: &Failure) -> bool {
+    failure.code == accept::MISMATCH
 }

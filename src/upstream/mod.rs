@@ -16,6 +16,7 @@ mod flows;
 mod hints;
 mod identities;
 mod lane;
+mod refused;
 mod store;
 mod trip;
 mod user_pools;
@@ -171,6 +172,9 @@ pub enum Class {
     Invalid,
 }
 
+/// How long Cognito's own credentials live; no other time can be asked for (Developer Guide, "Enhanced flow").
+const ENHANCED_LIFETIME: Duration = Duration::from_secs(3_600);
+
 /// The codes of refusals that concern a user or an identity.
 const TERMINAL: &[&str] =
     &["AccessDenied", "AccessDeniedException", "NotAuthorizedException", "ResourceNotFoundException"];
@@ -190,6 +194,14 @@ impl Target {
     /// The region of the identity pool: what stands before the colon.
     pub fn pool_region(&self) -> &str {
         self.identity_pool_id.split(':').next().unwrap_or_default()
+    }
+
+    /// How long credentials live that are asked for now.
+    fn lifetime(&self) -> Duration {
+        match self.flow {
+            Flow::Enhanced => ENHANCED_LIFETIME,
+            Flow::Basic | Flow::AssumeRole => self.duration,
+        }
     }
 }
 

@@ -52,7 +52,12 @@ fn parts() -> Parts {
 }
 
 fn accept(parts: Option<Parts>) -> Result<Credentials, Failure> {
-    credentials(Operation::GetCredentialsForIdentity, parts, None, Some(IdentityId(ID.into())), now())
+    accept_at(parts, now())
+}
+
+fn accept_at(parts: Option<Parts>, now: Moment) -> Result<Credentials, Failure> {
+    let lifetime = Duration::from_secs(3_600);
+    credentials(Operation::GetCredentialsForIdentity, parts, None, Some(IdentityId(ID.into())), lifetime, now)
 }
 
 #[test]
@@ -61,6 +66,18 @@ fn a_whole_reply_is_taken_with_its_own_expiration() {
     assert_eq!(taken.access_key_id, "ASIAEXAMPLE");
     assert_eq!(taken.expires.remaining(now()), Duration::from_secs(3_600));
     assert_eq!((taken.role_arn, taken.identity_id), (None, Some(IdentityId(ID.into()))));
+}
+
+#[test]
+fn a_clock_that_is_behind_makes_nothing_last_longer() {
+    let behind = Moment { wall: now().wall - Duration::from_secs(3 * 3_600), ..now() };
+    let taken = accept_at(Some(parts()), behind).unwrap();
+    assert_eq!(taken.expires.boot() - now().boot, Duration::from_secs(3_600 + 300), "asked for an hour, and skew");
+    let mended = Moment { boot: now().boot + Duration::from_secs(3_900), ..behind };
+    assert!(taken.expires.passed(mended));
+    let ahead = Moment { wall: now().wall + Duration::from_secs(600), ..now() };
+    let taken = accept_at(Some(parts()), ahead).unwrap();
+    assert_eq!(taken.expires.remaining(ahead), Duration::from_secs(3_000));
 }
 
 #[test]

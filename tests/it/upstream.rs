@@ -121,13 +121,23 @@ async fn aws_errors_become_rows_with_hints_in_the_log() {
 }
 
 #[tokio::test]
-async fn an_identity_that_aws_no_longer_knows_is_asked_for_once_more() {
+async fn an_answer_without_end_is_not_asked_for_again() {
+    let scene = Scene::new().await;
+    scene.proxy.bend(EXCHANGE, Fault::Says(200, " ".repeat(100_000)));
+    let reply = scene.ask("/v1/credentials", &token("alice")).await;
+    assert_eq!((reply.status, scene.proxy.calls(EXCHANGE)), (503, 1));
+}
+
+#[tokio::test]
+async fn an_identity_that_aws_refuses_is_asked_for_once_more() {
     let scene = Scene::new().await;
     let alice = token("alice");
     assert_eq!(scene.ask("/v1/credentials", &alice).await.status, 200);
     scene.proxy.bend(EXCHANGE, Fault::aws(400, "ResourceNotFoundException", "Identity 'us-east-1:x' not found."));
     assert_eq!(scene.ask("/v1/credentials/default/editor", &alice).await.status, 403);
-    assert_eq!((scene.proxy.calls("GetId"), scene.proxy.calls(EXCHANGE)), (2, 3), "once more, and no third time");
+    assert_eq!((scene.proxy.calls("GetId"), scene.proxy.calls(EXCHANGE)), (2, 2), "the same id is not tried again");
+    assert_eq!(scene.ask("/v1/credentials/default/admin", &alice).await.status, 403);
+    assert_eq!((scene.proxy.calls("GetId"), scene.proxy.calls(EXCHANGE)), (2, 3), "nor doubted again at once");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use super::land::{Landing, answer, ours};
 use crate::broker::entries::Stage;
 use crate::broker::key::Key;
 use crate::broker::queue::Place;
+use crate::clock::Moment;
 use crate::error::{Error, Kind};
 use crate::metrics::Operation;
 use crate::upstream::{Flight, Flow, Lane, Rank};
@@ -30,20 +31,19 @@ impl Refresher {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         let Some(order) = entry.order(now) else { return self.refuse_without_login(key) };
         entry.stage = Stage::Queued(Rank::Foreground);
-        let (subject, end) = (entry.wanted.subject, entry.end(now));
+        let (subject, again) = (entry.wanted.subject, entry.look_again(Rank::Foreground, now));
         let lane = self.exchange.lane(&order);
         self.queue.push_foreground(lane, subject, Place { due: now.boot, key });
-        self.entries.look_at(key, end);
+        self.entries.look_at(key, again);
     }
 
-    /// Puts an entry, for which a refresh is due since `due`, into the queue.
-    pub(super) fn queue_background(&mut self, key: Key, due: Duration) {
-        let now = self.clock.now();
+    /// Puts an entry, for which a refresh is due since `due` by what was seen at `now`, into the queue.
+    pub(super) fn queue_background(&mut self, key: Key, due: Duration, now: Moment) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
-        // The schedule has looked at the login.
-        let Some(order) = entry.order(now) else { return };
-        entry.stage = Stage::Queued(Rank::Background);
         let end = entry.end(now);
+        // The schedule has looked at the login, at the same time: there is one. Should there be none, the end comes.
+        let Some(order) = entry.order(now) else { return self.entries.look_at(key, end) };
+        entry.stage = Stage::Queued(Rank::Background);
         let lane = self.exchange.lane(&order);
         self.queue.push_background(lane, end, Place { due, key });
         self.entries.look_at(key, end);
@@ -52,6 +52,7 @@ impl Refresher {
     /// Begins whatever there is room for.
     pub(super) fn launch(&mut self) {
         self.next_launch = None;
+        self.drop_void_places();
         for rank in [Rank::Foreground, Rank::Background] {
             let mut open = [true; Lane::COUNT];
             while self.flights.len() < self.most_flights(rank)
@@ -65,6 +66,14 @@ impl Refresher {
                     }
                 }
             }
+        }
+    }
+
+    /// While the budget has no room nothing is taken out of the queue, and who was given up or moved up leaves a place that
+    /// is void: in a long outage more and more of them.
+    fn drop_void_places(&mut self) {
+        if self.queue.len() > self.entries.most_items() {
+            self.queue.retain(|rank, key| self.entries.is_queued(key, rank));
         }
     }
 
@@ -105,10 +114,14 @@ impl Refresher {
         match Arc::clone(&self.exchange).begin(order, rank) {
             Err(at) => return Start::NotBefore(at),
             Ok(flight) => {
-                entry.stage = Stage::InFlight;
+                // In flight once it is among the flights, not before: a panic in between would leave an entry that waits
+                // for a landing for ever. Until then it is queued, and goes with the panic; its place is void then.
+                self.fly(key, flow, flight);
+                if let Some(entry) = self.entries.get_mut(&key) {
+                    entry.stage = Stage::InFlight;
+                }
                 self.queue.pop(rank, line);
                 self.metrics.lagged(now.boot.saturating_sub(due));
-                self.fly(key, flow, flight);
             }
         }
         Start::Settled

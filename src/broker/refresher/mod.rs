@@ -164,9 +164,9 @@ impl Refresher {
             miss.waiter.send(Err(error.clone())).ok();
             return;
         }
-        entry.wait(miss.waiter, miss.holder);
+        entry.wait(miss.waiter, miss.holder, now);
         // An entry that is queued in the background moves up; its old place in the queue is void by its stage then.
-        if entry.can_wait() {
+        if entry.can_move_up() {
             self.queue_foreground(miss.key);
         }
     }
@@ -189,14 +189,14 @@ impl Refresher {
         match entry.stage {
             Stage::InFlight => return,
             Stage::Queued(rank) if entry.is_worth_waiting(rank, now) => {
-                let end = entry.end(now);
-                return self.entries.look_at(key, end);
+                let again = entry.look_again(rank, now);
+                return self.entries.look_at(key, again);
             }
             Stage::Queued(_) => entry.leave_queue(),
             Stage::Idle => {}
         }
         match entry.step(now) {
-            Step::Refresh => self.queue_background(key, due),
+            Step::Refresh => self.queue_background(key, due, now),
             Step::Sleep(until) => self.entries.look_at(key, until),
             Step::Bury => self.bury(&key),
         }

@@ -5,7 +5,7 @@
 mod bounds;
 
 use crate::config::document::Table;
-use crate::config::field::{Field, List, Names};
+use crate::config::field::{Field, List, Names, Numbers};
 
 pub(super) use bounds::{Limits, Rates, Refresh, Upstream};
 
@@ -22,8 +22,7 @@ pub(super) struct Document {
     pub(super) configured_sessions: Field<Vec<ConfiguredSession>>,
     /// `state.dir`
     pub(super) state_dir: Field<String>,
-    /// `audit.file`
-    pub(super) audit_file: Field<String>,
+    pub(super) audit: Audit,
     pub(super) admin: Admin,
 }
 
@@ -32,6 +31,10 @@ pub(super) struct Server {
     pub(super) http: Field<String>,
     pub(super) grpc: Field<String>,
     pub(super) admin: Field<String>,
+    pub(super) metrics: Field<String>,
+    pub(super) grpc_uds: Field<String>,
+    pub(super) grpc_uds_allow_uids: Field<Numbers>,
+    pub(super) grpc_uds_allow_gids: Field<Numbers>,
     pub(super) drain_seconds: Field<i64>,
 }
 
@@ -129,6 +132,12 @@ pub(super) struct ConfiguredSession {
     pub(super) authorization_token_file: Field<String>,
 }
 
+/// `[audit]`
+pub(super) struct Audit {
+    pub(super) file: Field<String>,
+    pub(super) subject: Field<String>,
+}
+
 /// `[admin]`
 pub(super) struct Admin {
     pub(super) token_file: Field<String>,
@@ -148,7 +157,7 @@ impl Document {
             sessions: Sessions::read(table.table("sessions")),
             configured_sessions: all(table.tables("configured_sessions"), ConfiguredSession::read),
             state_dir: only(table.table("state"), "dir"),
-            audit_file: only(table.table("audit"), "file"),
+            audit: Audit::read(table.table("audit")),
             admin: Admin::read(table.table("admin")),
         };
         table.finish(&[]);
@@ -162,9 +171,13 @@ impl Server {
             http: table.take("http"),
             grpc: table.take("grpc"),
             admin: table.take("admin"),
+            metrics: table.take("metrics"),
+            grpc_uds: table.take("grpc_uds"),
+            grpc_uds_allow_uids: table.take("grpc_uds_allow_uids"),
+            grpc_uds_allow_gids: table.take("grpc_uds_allow_gids"),
             drain_seconds: table.take("drain_seconds"),
         };
-        table.finish(&["metrics", "grpc_uds", "grpc_reflection", "allow_non_loopback", "tls"]);
+        table.finish(&["grpc_reflection", "allow_non_loopback", "tls"]);
         server
     }
 }
@@ -303,6 +316,14 @@ impl ConfiguredSession {
         };
         table.finish(&[]);
         session
+    }
+}
+
+impl Audit {
+    fn read(mut table: Table<'_>) -> Self {
+        let audit = Self { file: table.take("file"), subject: table.take("subject") };
+        table.finish(&[]);
+        audit
     }
 }
 

@@ -60,7 +60,7 @@ fn the_other_rooms_hear_of_it() {
     assert_eq!(config.upstream.sts_regions, ["eu-central-1"]);
     // The address for all is that of STS too.
     assert_eq!(config.upstream.sts_endpoint_url.as_ref().map(url::Url::as_str), Some("http://127.0.0.1:5600/"));
-    assert_eq!(config.audit, Some(audit::Destination::Stdout));
+    assert_eq!(config.audit, Some(audit::Config { destination: audit::Destination::Stdout, hashed_subjects: false }));
 }
 
 #[test]

@@ -174,6 +174,10 @@ fn what_is_said_is_used() {
     let config = sound("ok-everything.toml");
     assert_eq!(config.server.http.to_string(), "127.0.0.2:0");
     assert_eq!(config.server.grpc.to_string(), "[::1]:0");
+    assert_eq!(config.server.metrics.map(|door| door.to_string()).as_deref(), Some("0.0.0.0:9090"));
+    assert_eq!(config.server.grpc_uds, Some(PathBuf::from("/run/${x/grpc.sock")));
+    let peers = server::LocalPeers { uids: Some(vec![1000, 1001]), gids: vec![0, 4_294_967_294] };
+    assert_eq!(config.server.grpc_uds_peers, peers);
     assert_eq!(config.server.drain, Duration::ZERO);
     assert_eq!(config.server.cold_hold, Duration::from_secs(10));
     assert_eq!(config.server.longest_hold, Duration::from_secs(60));
@@ -185,7 +189,8 @@ fn what_is_said_is_used() {
     assert_eq!(config.upstream.sts_endpoint_url.as_ref().map(url::Url::as_str), Some("http://localhost:5601/"));
     let sessions = &config.broker.sessions;
     assert_eq!((sessions.all, sessions.per_subject, sessions.idle), (1, 1, Duration::from_secs(60)));
-    assert_eq!(config.audit, Some(audit::Destination::File("/var/log/cupbearer/${x.jsonl".into())));
+    let destination = audit::Destination::File("/var/log/cupbearer/${x.jsonl".into());
+    assert_eq!(config.audit, Some(audit::Config { destination, hashed_subjects: true }));
     let pool = &config.auth.user_pools[0];
     // Byte for byte as typed, since tokens are compared with it.
     assert_eq!(&*pool.issuers[1], "http://[::1]:5600/local_Pool/");

@@ -1,4 +1,5 @@
-//! The gRPC door: `cupbearer.v1.CredentialBroker` and `grpc.health.v1`, over HTTP/2 and nothing else.
+//! The gRPC door: `cupbearer.v1.CredentialBroker` and `grpc.health.v1`, over HTTP/2 and nothing else,
+//! on a TCP and on a Unix socket.
 
 mod service;
 
@@ -17,7 +18,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic::body::Body;
 use tonic::service::Routes;
@@ -26,11 +27,14 @@ use tonic_health::ServingStatus;
 use tower_service::Service;
 use tracing::debug;
 
+use crate::broker::Grant;
 use crate::error::{Error, Kind};
 use crate::metrics::Listener;
+use crate::model::Ask;
 use crate::server::accept::FIRST_BYTE_TIMEOUT;
 use crate::server::guard::Guard;
 use crate::server::http::ServeFuture;
+use crate::server::peer::Peer;
 use crate::server::proto::CredentialBrokerServer;
 use crate::server::{House, Limits, MAX_HEADERS, Phase, reply, stopping};
 
@@ -65,39 +69,75 @@ pub(super) fn door(
     house: &Arc<House>,
     address: SocketAddr,
 ) -> impl Fn(TcpStream, watch::Receiver<Phase>) -> ServeFuture {
-    let service = CredentialBrokerServer::new(Grpc(Arc::clone(house))).max_decoding_message_size(MESSAGE_BYTES);
-    let health = tonic_health::server::HealthService::from_health_reporter(house.health.clone());
-    let health = tonic_health::pb::health_server::HealthServer::new(health);
-    let routes = Routes::new(service).add_service(health).prepare();
-    let guard = Arc::new(Guard::new(address));
-    let house = Arc::clone(house);
-    move |stream, phase| {
-        let (house, guard, routes) = (Arc::clone(&house), Arc::clone(&guard), routes.clone());
+    let door = Arc::new(Door::new(house, Guard::new(address)));
+    move |stream: TcpStream, phase| {
+        let door = Arc::clone(&door);
         Box::pin(async move {
             // One who is gone already is not served.
-            let Ok(peer) = stream.peer_addr() else { return };
-            if let Some(stream) = speaks_http2(stream).await {
-                serve(stream, phase, house, guard, routes, Connection::new(peer)).await;
+            let Ok(peer) = stream.peer_addr().map(Peer::Address) else { return };
+            enter(stream, phase, &door, Connection::new(Listener::Grpc, peer)).await;
+        })
+    }
+}
+
+/// The same for the Unix socket. Clients have no name to call it by, and send any: it is the file that they named.
+pub(super) fn unix_door(house: &Arc<House>) -> impl Fn(UnixStream, watch::Receiver<Phase>) -> ServeFuture {
+    let door = Arc::new(Door::new(house, Guard::of_any_name()));
+    move |stream: UnixStream, phase| {
+        let door = Arc::clone(&door);
+        Box::pin(async move {
+            let Ok(credentials) = stream.peer_cred() else { return };
+            let peer = Peer::Process { uid: credentials.uid(), gid: credentials.gid() };
+            let admitted = door.house.settings.now().grpc_uds_peers.admit(peer);
+            let entered = enter(stream, phase, &door, Connection::new(Listener::GrpcUds, peer));
+            if admitted {
+                entered.await;
+            } else {
+                // Time to be told so, and not to take a place from others.
+                tokio::time::timeout(FIRST_BYTE_TIMEOUT, entered).await.ok();
             }
         })
+    }
+}
+
+/// What all connections of one socket share.
+struct Door {
+    house: Arc<House>,
+    guard: Guard,
+    routes: Routes,
+}
+
+impl Door {
+    fn new(house: &Arc<House>, guard: Guard) -> Self {
+        let service = CredentialBrokerServer::new(Grpc(Arc::clone(house))).max_decoding_message_size(MESSAGE_BYTES);
+        let health = tonic_health::server::HealthService::from_health_reporter(house.health.clone());
+        let health = tonic_health::pb::health_server::HealthServer::new(health);
+        let routes = Routes::new(service).add_service(health).prepare();
+        Self { house: Arc::clone(house), guard, routes }
     }
 }
 
 /// The connection that a request came in by, as the request's extension.
 #[derive(Clone)]
 struct Connection {
-    peer: SocketAddr,
+    listener: Listener,
+    peer: Peer,
     watches: Arc<Semaphore>,
 }
 
 impl Connection {
-    fn new(peer: SocketAddr) -> Self {
-        Self { peer, watches: Arc::new(Semaphore::new(WATCHES)) }
+    fn new(listener: Listener, peer: Peer) -> Self {
+        Self { listener, peer, watches: Arc::new(Semaphore::new(WATCHES)) }
     }
 
     /// For a request that no connection of this door brought.
     fn unknown() -> Self {
-        Self::new((Ipv4Addr::UNSPECIFIED, 0).into())
+        Self::new(Listener::Grpc, Peer::Address((Ipv4Addr::UNSPECIFIED, 0).into()))
+    }
+
+    /// Writes a decision on what this connection's peer asked into the audit log.
+    fn audited(&self, house: &House, ask: Option<&Ask>, done: &Result<Grant, Error>) {
+        house.audited(self.listener, self.peer, ask, done);
     }
 
     /// A watch lives for as long as its token; some streams are kept for calls that do not.
@@ -129,22 +169,32 @@ pub(super) async fn watch_health(house: &House) {
     }
 }
 
+async fn enter(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    phase: watch::Receiver<Phase>,
+    door: &Arc<Door>,
+    connection: Connection,
+) {
+    if let Some(stream) = speaks_http2(stream).await {
+        serve(stream, phase, door, connection).await;
+    }
+}
+
 async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     mut phase: watch::Receiver<Phase>,
-    house: Arc<House>,
-    guard: Arc<Guard>,
-    routes: Routes,
+    door: &Arc<Door>,
     connection: Connection,
 ) {
-    let limits = house.settings.now().limits;
+    let limits = door.house.settings.now().limits;
+    let door = Arc::clone(door);
     let asked = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&asked);
     let service = service_fn(move |mut request: HttpRequest<Incoming>| {
         seen.store(true, Ordering::Relaxed);
         request.extensions_mut().insert(connection.clone());
-        let (house, guard, routes) = (Arc::clone(&house), Arc::clone(&guard), routes.clone());
-        async move { Ok::<_, Infallible>(answer(&house, &guard, routes, request).await) }
+        let (door, connection) = (Arc::clone(&door), connection.clone());
+        async move { Ok::<_, Infallible>(answer(&door, &connection, request).await) }
     });
     let serving = builder(limits).serve_connection(TokioIo::new(stream), service);
     let mut serving = pin!(serving);
@@ -169,33 +219,39 @@ async fn serve(
 
 /// Answers one request: the guard, then tonic, whose own refusals get the table's form. A panic on the way is counted
 /// and told as our bug.
-async fn answer(
-    house: &House,
-    guard: &Guard,
-    mut routes: Routes,
-    request: HttpRequest<Incoming>,
-) -> HttpResponse<Body> {
-    if let Err(error) = guard.check(house.settings.now().limits, request.version(), request.uri(), request.headers()) {
-        return refuse(house, &error);
+async fn answer(door: &Door, connection: &Connection, request: HttpRequest<Incoming>) -> HttpResponse<Body> {
+    let (house, listener) = (&door.house, connection.listener);
+    if let Err(error) = judge(door, connection, &request) {
+        return refuse(house, listener, &error);
     }
     let health = request.uri().path().starts_with("/grpc.health.v1.");
-    match AssertUnwindSafe(routes.call(request)).catch_unwind().await {
+    match AssertUnwindSafe(door.routes.clone().call(request)).catch_unwind().await {
         Ok(Ok(response)) if health => response,
         Ok(Ok(response)) => match tonics_own(response.headers()) {
-            Some(error) => refuse(house, &error),
+            Some(error) => refuse(house, listener, &error),
             None => response,
         },
         Ok(Err(never)) => match never {},
         Err(_panic) => {
             house.metrics.panics.inc();
-            refuse(house, &Error::new(Kind::Internal, "a request's handler panicked: this is a bug"))
+            refuse(house, listener, &Error::new(Kind::Internal, "a request's handler panicked: this is a bug"))
         }
     }
 }
 
-fn refuse(house: &House, error: &Error) -> HttpResponse<Body> {
-    house.reporter.tell(Listener::Grpc, error);
-    house.answered(Listener::Grpc, reply::row(error.kind()).outcome, house.clock.now().boot);
+/// Whether this peer may send this request. The peer first, and with each request: a reload may have struck it out.
+fn judge(door: &Door, connection: &Connection, request: &HttpRequest<Incoming>) -> Result<(), Error> {
+    let (settings, peer) = (door.house.settings.now(), connection.peer);
+    if !settings.grpc_uds_peers.admit(peer) {
+        let cause = format!("{peer} is in neither of server.grpc_uds_allow_uids and grpc_uds_allow_gids");
+        return Err(Error::new(Kind::ForbiddenRequest, cause));
+    }
+    door.guard.check(settings.limits, request.version(), request.uri(), request.headers())
+}
+
+fn refuse(house: &House, listener: Listener, error: &Error) -> HttpResponse<Body> {
+    house.reporter.tell(listener, error);
+    house.answered(listener, reply::row(error.kind()).outcome, house.clock.now().boot);
     service::status(error).into_http()
 }
 
@@ -216,8 +272,10 @@ fn tonics_own(headers: &HeaderMap) -> Option<Error> {
 
 /// Waits for the preface of HTTP/2 (RFC 9113 section 3.4), for as long as a first byte may take: hyper waits for it
 /// without end. What was read is put before what is still to come.
-async fn speaks_http2(stream: TcpStream) -> Option<impl AsyncRead + AsyncWrite + Unpin + Send + 'static> {
-    let (mut reader, writer) = stream.into_split();
+async fn speaks_http2(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Option<impl AsyncRead + AsyncWrite + Unpin + Send + 'static> {
+    let (mut reader, writer) = tokio::io::split(stream);
     let mut preface = [0; PREFACE.len()];
     let read = tokio::time::timeout(FIRST_BYTE_TIMEOUT, reader.read_exact(&mut preface)).await;
     let spoken = matches!(read, Ok(Ok(_))) && preface == *PREFACE;

@@ -1,6 +1,5 @@
 //! The calls of `cupbearer.v1.CredentialBroker`: messages in, a question to the broker, messages out.
 
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -49,13 +48,13 @@ impl CredentialBroker for Grpc {
             Ok(token) => house.broker.credentials(&token, &ask, visit).await,
             Err(error) => Err(error),
         };
-        house.audited(Listener::Grpc, call.connection.peer, Some(&ask), &done);
+        call.connection.audited(house, Some(&ask), &done);
         let outcome = done.as_ref().map_or(Outcome::Ok, granted_outcome);
         let done = done.map(|grant| GetCredentialsResponse {
             credentials: Some(granted(&grant)),
             present_token_by: grant.present_token_by.map(|expiry| timestamp(expiry.wall())),
         });
-        finish(house, call.started, outcome, done)
+        finish(house, call.connection.listener, call.started, outcome, done)
     }
 
     async fn watch_credentials(&self, request: Request<WatchCredentialsRequest>) -> Result<Response<Watched>, Status> {
@@ -73,12 +72,12 @@ impl CredentialBroker for Grpc {
             }
             (Err(error), _) => Err(error),
         };
-        let (owner, peer) = (Arc::clone(house), call.connection.peer);
+        let (owner, connection) = (Arc::clone(house), call.connection.clone());
         if let Err(error) = &opened {
-            house.audited(Listener::Grpc, peer, Some(&ask), &Err(error.clone()));
+            connection.audited(house, Some(&ask), &Err(error.clone()));
         }
-        let opened = opened.map(|(watch, place)| renewals(owner, peer, ask, watch, place));
-        finish(house, call.started, Outcome::Ok, opened)
+        let opened = opened.map(|(watch, place)| renewals(owner, connection, ask, watch, place));
+        finish(house, call.connection.listener, call.started, Outcome::Ok, opened)
     }
 
     async fn explain_role(
@@ -99,7 +98,7 @@ impl CredentialBroker for Grpc {
             considered: found.considered,
             decided_by: found.decided_by.to_owned(),
         });
-        finish(house, call.started, Outcome::Ok, done)
+        finish(house, call.connection.listener, call.started, Outcome::Ok, done)
     }
 
     async fn open_session(
@@ -115,7 +114,7 @@ impl CredentialBroker for Grpc {
             Err(error) => Err(error),
         };
         if let Err(error) = &done {
-            house.audited(Listener::Grpc, call.connection.peer, Some(&ask), &Err(error.clone()));
+            call.connection.audited(house, Some(&ask), &Err(error.clone()));
         }
         let done = done.map(|opened| OpenSessionResponse {
             credentials_uri: format!("http://{}/v1/sessions/{}", house.http, opened.id),
@@ -123,7 +122,7 @@ impl CredentialBroker for Grpc {
             authorization_token: opened.authorization.expose_secret().to_owned(),
             expires_at: Some(timestamp(opened.expires.wall())),
         });
-        finish(house, call.started, Outcome::Ok, done)
+        finish(house, call.connection.listener, call.started, Outcome::Ok, done)
     }
 
     async fn update_session(
@@ -138,7 +137,7 @@ impl CredentialBroker for Grpc {
             Err(error) => Err(error),
         };
         let done = done.map(|expires| UpdateSessionResponse { expires_at: Some(timestamp(expires.wall())) });
-        finish(house, call.started, Outcome::Ok, done)
+        finish(house, call.connection.listener, call.started, Outcome::Ok, done)
     }
 
     async fn close_session(
@@ -158,7 +157,7 @@ impl CredentialBroker for Grpc {
             },
             Err(error) => Err(error),
         };
-        finish(house, call.started, Outcome::Ok, done.map(|()| CloseSessionResponse {}))
+        finish(house, call.connection.listener, call.started, Outcome::Ok, done.map(|()| CloseSessionResponse {}))
     }
 }
 
@@ -195,27 +194,28 @@ fn ask(profile: String, role: String, session_policy: String, policy_arns: Vec<S
 /// Counts a call, tells of its failure, and gives it its form.
 fn finish<T>(
     house: &House,
+    listener: Listener,
     started: Duration,
     outcome: Outcome,
     done: Result<T, Error>,
 ) -> Result<Response<T>, Status> {
     match done {
         Ok(answer) => {
-            house.answered(Listener::Grpc, outcome, started);
+            house.answered(listener, outcome, started);
             Ok(Response::new(answer))
         }
         Err(error) => {
-            house.reporter.tell(Listener::Grpc, &error);
-            house.answered(Listener::Grpc, reply::row(error.kind()).outcome, started);
+            house.reporter.tell(listener, &error);
+            house.answered(listener, reply::row(error.kind()).outcome, started);
             Err(status(&error))
         }
     }
 }
 
 /// The stream of a watch: ends with its first failure, and with the house.
-fn renewals(house: Arc<House>, peer: SocketAddr, ask: Ask, watch: Watch, place: OwnedSemaphorePermit) -> Watched {
+fn renewals(house: Arc<House>, connection: Connection, ask: Ask, watch: Watch, place: OwnedSemaphorePermit) -> Watched {
     Box::pin(unfold(Some((watch, place)), move |watched| {
-        let (house, ask) = (Arc::clone(&house), ask.clone());
+        let (house, connection, ask) = (Arc::clone(&house), connection.clone(), ask.clone());
         async move {
             let (mut watch, place) = watched?;
             let mut phase = house.phase.clone();
@@ -223,7 +223,7 @@ fn renewals(house: Arc<House>, peer: SocketAddr, ask: Ask, watch: Watch, place: 
                 done = watch.next() => done,
                 () = crate::server::stopping(&mut phase) => Err(Error::new(Kind::Draining, "the broker is stopping")),
             };
-            house.audited(Listener::Grpc, peer, Some(&ask), &done);
+            connection.audited(&house, Some(&ask), &done);
             match done {
                 Ok(grant) => {
                     let message = WatchCredentialsResponse {
@@ -233,8 +233,8 @@ fn renewals(house: Arc<House>, peer: SocketAddr, ask: Ask, watch: Watch, place: 
                     Some((Ok(message), Some((watch, place))))
                 }
                 Err(error) => {
-                    house.reporter.tell(Listener::Grpc, &error);
-                    house.answered(Listener::Grpc, reply::row(error.kind()).outcome, house.clock.now().boot);
+                    house.reporter.tell(connection.listener, &error);
+                    house.answered(connection.listener, reply::row(error.kind()).outcome, house.clock.now().boot);
                     Some((Err(status(&error)), None))
                 }
             }

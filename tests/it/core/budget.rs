@@ -7,7 +7,7 @@ use cupbearer::error::Kind;
 use cupbearer::metrics::Operation::{GetCredentialsForIdentity, GetId};
 use cupbearer::upstream::{Class, Rates};
 
-use super::cloud::{BROKEN, RATES, Sky, THROTTLED, most_in_a_second, rates};
+use super::cloud::{BROKEN, DENIED, RATES, Sky, THROTTLED, most_in_a_second, rates};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -51,6 +51,20 @@ async fn the_cold_hold_up_nobody_whose_identity_is_known() {
         () = readers => {}
         _ = futures::future::join_all(herd) => {}
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_hung_up_for_good_is_given_up_and_who_waits_is_not() {
+    let sky = Sky::new(Rates { get_id: 1, ..RATES }).await;
+    let gone = (0..100).map(|guest| sky.ask(guest, Duration::from_millis(900)));
+    futures::future::join_all(gone).await;
+    let patient = (100..130).map(|guest| sky.ask(guest, MINUTE));
+    let done = futures::future::join_all(patient).await;
+    assert!(done.iter().all(|(_, done)| done.is_ok()));
+    let calls = sky.cloud.times(GetId, 0).len();
+    assert!((40..=52).contains(&calls), "{calls}: thirty who waited, and those of the first seconds");
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(sky.cloud.times(GetId, 0).len(), calls);
 }
 
 #[tokio::test(start_paused = true)]
@@ -165,6 +179,26 @@ async fn a_pause_that_aws_asks_for_is_kept_by_all() {
     let times = sky.cloud.times(GetCredentialsForIdentity, before);
     assert!(times[1] >= asked + 29 * SECOND, "the second call came {:?} later", times[1] - asked);
     assert!(times.len() >= 15, "and then they went on: {}", times.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_user_leaves_get_id_to_others() {
+    let sky = Sky::new(RATES).await;
+    sky.cloud.set(|operation, _| if operation == GetId { Ok(()) } else { DENIED });
+    let calls = |operation| sky.cloud.times(operation, 0).len();
+    for _ in 0..20 {
+        let (_, refused) = sky.ask(0, SECOND).await;
+        assert_eq!(refused.unwrap_err().kind(), Kind::UpstreamDenied);
+        tokio::time::sleep(12 * SECOND).await;
+    }
+    assert_eq!((calls(GetId), calls(GetCredentialsForIdentity)), (1, 20), "the identity was confirmed once");
+    tokio::time::sleep(2 * MINUTE).await;
+    sky.ask(0, SECOND).await.1.unwrap_err();
+    assert_eq!((calls(GetId), calls(GetCredentialsForIdentity)), (2, 21), "confirmed again, and not tried again");
+
+    tokio::time::sleep(12 * SECOND).await;
+    sky.cloud.set(|operation, _| if operation == GetId { DENIED } else { Ok(()) });
+    assert!(sky.ask(0, SECOND).await.1.is_ok(), "and then taken without GetId");
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,6 +21,7 @@ pub type Answer = Result<(), (Class, bool, Option<Duration>)>;
 
 /// Down: the connection breaks.
 pub const BROKEN: Answer = Err((Class::Unavailable, true, None));
+pub const DENIED: Answer = Err((Class::Denied, false, None));
 pub const THROTTLED: Answer = Err((Class::Throttled, false, None));
 
 /// The script: the operation and the boot time in, the answer out.
@@ -65,7 +66,8 @@ impl Cloud {
             Ok(()) => return Ok(good()),
             Err(failure) => failure,
         };
-        Err(Failure { broken, retry_after, ..Failure::ours(class, operation, "Scripted", "as the test wants it") })
+        let code = if class == Class::Denied { "NotAuthorizedException" } else { "Scripted" };
+        Err(Failure { broken, retry_after, ..Failure::ours(class, operation, code, "as the test wants it") })
     }
 
     fn credentials(&self, order: &Order) -> Credentials {

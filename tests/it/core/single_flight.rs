@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cupbearer::broker::Limits;
+use cupbearer::broker::{Limits, Visit};
 use cupbearer::error::Kind;
 use cupbearer::upstream::Class;
 use futures::future::join_all;
@@ -104,6 +104,23 @@ async fn a_panic_is_one_failure_and_no_end() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(world.kind(&token, CALL).await, None);
     assert!(world.broker.waiting_for().is_empty(), "the refresher lives");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_hung_up_drives_out_nothing_that_is_held() {
+    let world = World::new(Limits { concurrency: 1, entries_per_subject: 2, ..LIMITS }).await;
+    let alice = world.token("alice", 7_200);
+    assert_eq!(world.kind(&alice, SDK).await, None);
+    *world.script.delay.lock().unwrap() = Duration::from_secs(4);
+    let bob = world.token("bob", 7_200);
+    assert_eq!(world.kind(&bob, SDK).await, Some(Kind::UpstreamUnavailable), "his exchange takes a while");
+    for role in ["admin", "editor", "admin"] {
+        let visit = Visit { hold: Duration::from_millis(100), ..SDK };
+        let held = world.ask(&alice, Some(role), visit).await;
+        assert_eq!(held.unwrap_err().kind(), Kind::UpstreamUnavailable, "there is no room beside it");
+    }
+    let (took, done) = world.timed(&alice, SDK).await;
+    assert!(done.is_ok() && took == Duration::ZERO, "what she holds is served");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,9 @@
 //! The refresher's books: what it knows of each key beside the slot, who waits, what is due. Knows no future and no
 //! AWS; bounded in all and per subject.
 
+#[cfg(test)]
+mod tests;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
@@ -44,6 +47,8 @@ pub(super) struct Entry {
     pub(super) slot: Arc<Slot>,
     /// Callers to answer, with whether each keeps what it gets.
     pub(super) waiters: Vec<(Waiter, bool)>,
+    /// When the last of them came.
+    last_wait: Duration,
     pub(super) stage: Stage,
     pub(super) failures: u32,
     /// After a failure: not before this, and what to tell until then.
@@ -80,6 +85,10 @@ pub(super) struct Entries {
 /// How long the count of failures outlives the last refusal.
 const REMEMBERED: Duration = Duration::from_secs(30);
 
+/// An exchange that waits in the queue is given up when nobody has waited for it for so long. Callers are held for 900 ms
+/// and come back within seconds, and shall find their place then.
+const ABANDONED: Duration = Duration::from_secs(10);
+
 /// How many entries are looked at to find one that is cold.
 const SAMPLE: usize = 8;
 
@@ -102,7 +111,7 @@ impl Entries {
     /// Which entry has to go before one of `subject` can come, if one has to.
     ///
     /// # Errors
-    /// When there is no room and everything is on its way to an exchange.
+    /// When there is no room and everything is on its way to an exchange that somebody waits for.
     pub(super) fn to_evict(&self, subject: &Subject) -> Result<Option<Key>, Full> {
         let own = self.by_subject.get(subject).map_or(&[][..], Vec::as_slice);
         if own.len() >= self.per_subject {
@@ -113,7 +122,7 @@ impl Entries {
             return Ok(None);
         }
         // Should a whole sample be on its way, the first idle one will do.
-        let idle = || self.by_key.iter().find(|(_, entry)| entry.can_wait()).map(|(key, _)| *key);
+        let idle = || self.by_key.iter().find(|(_, entry)| entry.can_go()).map(|(key, _)| *key);
         self.coldest(self.sample()).or_else(idle).map(Some).ok_or(Full::All)
     }
 
@@ -123,6 +132,7 @@ impl Entries {
             wanted,
             slot: Arc::new(Slot::default()),
             waiters: Vec::new(),
+            last_wait: Duration::ZERO,
             stage: Stage::Idle,
             failures: 0,
             refused: None,
@@ -187,6 +197,22 @@ impl Entries {
         entry.generation = self.generations;
         entry.due = due;
         self.due.push(Reverse((due, entry.generation, key)));
+        if self.due.len() > self.most_items() {
+            let by_key = &self.by_key;
+            let counts = |key: &Key, generation| by_key.get(key).is_some_and(|entry| entry.generation == generation);
+            self.due.retain(|Reverse((_, generation, key))| counts(key, *generation));
+        }
+    }
+
+    /// How many items a queue over these entries may have before the void ones have to go: most are void by then, so that
+    /// it pays.
+    pub(super) fn most_items(&self) -> usize {
+        4 * self.by_key.len() + 1_024
+    }
+
+    /// Whether `key` has a place in the queue of this rank.
+    pub(super) fn is_queued(&self, key: &Key, rank: Rank) -> bool {
+        self.by_key.get(key).is_some_and(|entry| entry.stage == Stage::Queued(rank))
     }
 
     /// The next key whose time has come, and since when.
@@ -219,9 +245,9 @@ impl Entries {
     }
 
     fn coldest_of(&self, keys: &[Key], number: usize) -> Vec<Key> {
-        let idle = keys.iter().filter(|key| self.by_key.get(*key).is_some_and(Entry::can_wait));
+        let idle = keys.iter().filter(|key| self.by_key.get(*key).is_some_and(Entry::can_go));
         let mut idle: Vec<_> = idle.copied().collect();
-        idle.sort_by_key(|key| self.by_key.get(key).map(|entry| entry.slot.last_asked()));
+        idle.sort_by_key(|key| self.by_key.get(key).map(Entry::warmth));
         idle.truncate(number);
         idle
     }
@@ -229,7 +255,7 @@ impl Entries {
     fn coldest(&self, keys: impl Iterator<Item = Key>) -> Option<Key> {
         let idle = keys.filter_map(|key| {
             let entry = self.by_key.get(&key)?;
-            entry.can_wait().then(|| (entry.slot.last_asked(), key))
+            entry.can_go().then(|| (entry.warmth(), key))
         });
         idle.min().map(|(_, key)| key)
     }
@@ -246,7 +272,8 @@ pub(super) enum Full {
 
 impl Entry {
     /// Adds one who waits; now and then those who hung up are let go, so that retries do not pile up.
-    pub(super) fn wait(&mut self, waiter: Waiter, holder: bool) {
+    pub(super) fn wait(&mut self, waiter: Waiter, holder: bool, now: Moment) {
+        self.last_wait = now.boot;
         if self.waiters.len().is_power_of_two() {
             self.waiters.retain(|(waiter, _)| !waiter.is_closed());
         }
@@ -267,18 +294,39 @@ impl Entry {
         self.waiters.iter().any(|(waiter, _)| !waiter.is_closed())
     }
 
-    /// Whether nobody waits for an exchange of it and none is under way: it may be evicted, or move up.
-    pub(super) fn can_wait(&self) -> bool {
+    /// Whether it has no exchange under way and no caller's place in the queue, and may move up.
+    pub(super) fn can_move_up(&self) -> bool {
         matches!(self.stage, Stage::Idle | Stage::Queued(Rank::Background))
+    }
+
+    /// Whether it may be evicted: no exchange of it is under way, and nobody waits for one.
+    fn can_go(&self) -> bool {
+        self.can_move_up() || (self.stage == Stage::Queued(Rank::Foreground) && !self.is_awaited())
+    }
+
+    /// What goes first when one has to: what holds nothing, and then what was last asked for longest ago.
+    fn warmth(&self) -> (bool, Duration) {
+        (self.slot.held().is_some(), self.slot.last_asked().max(self.last_wait))
     }
 
     /// Whether its place in the queue is still of use at `now`.
     pub(super) fn is_worth_waiting(&self, rank: Rank, now: Moment) -> bool {
-        let wanted = rank == Rank::Foreground || self.step(now) == Step::Refresh;
+        let wanted = match rank {
+            Rank::Foreground => self.is_awaited() || now.boot < self.last_wait + ABANDONED,
+            Rank::Background => self.step(now) == Step::Refresh,
+        };
         wanted && self.live_login(now).is_some()
     }
 
-    /// Gives up its place in the queue: its login is over, or what it held is.
+    /// When to see whether its place in the queue is still of use.
+    pub(super) fn look_again(&self, rank: Rank, now: Moment) -> Duration {
+        match rank {
+            Rank::Foreground => self.end(now).min(now.boot + ABANDONED),
+            Rank::Background => self.end(now),
+        }
+    }
+
+    /// Gives up its place in the queue: its login is over, or what it held is, or nobody waits any more.
     pub(super) fn leave_queue(&mut self) {
         self.stage = Stage::Idle;
         let over = Error::new(Kind::Unauthorized, "the token expired before it could be exchanged");

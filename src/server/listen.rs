@@ -1,0 +1,122 @@
+//! Where connections come from: a listener of either kind, and what makes a loopback one safe. Knows no protocol.
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use rustix::net::sockopt;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tracing::{debug, info, warn};
+
+use crate::metrics::Listener;
+
+/// A listener whose connections one accept loop can serve.
+pub trait Listen {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next connection that may come in. Dropping the future loses none.
+    ///
+    /// # Errors
+    /// When the operating system refuses, out of file descriptors as a rule.
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>>;
+}
+
+/// An address that could not be bound.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot bind the {listener} listener to {address}: {source}; free the address or set another in [server]")]
+pub struct BindError {
+    pub(super) listener: &'static str,
+    pub(super) address: String,
+    pub(super) source: io::Error,
+}
+
+impl Listen for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<TcpStream> {
+        loop {
+            let (stream, peer) = Self::accept(self).await?;
+            if !is_plausible(stream.local_addr()?.ip(), peer.ip()) {
+                warn!(%peer, "a connection to loopback came from elsewhere and is closed");
+                continue;
+            }
+            // Without it an answer may wait 40 ms for an acknowledgement.
+            if let Err(error) = stream.set_nodelay(true) {
+                debug!(%error, "TCP_NODELAY cannot be set");
+            }
+            return Ok(stream);
+        }
+    }
+}
+
+/// Binds `address`, and tells so.
+pub(super) async fn bind(listener: Listener, address: SocketAddr) -> Result<TcpListener, BindError> {
+    let bound = async {
+        let socket = TcpListener::bind(address).await?;
+        let address = socket.local_addr()?;
+        keep_on_this_machine(&socket, address.ip())?;
+        info!(listener = listener.as_str(), address = %address, "listening");
+        Ok(socket)
+    };
+    let told = |source| BindError { listener: listener.as_str(), address: address.to_string(), source };
+    bound.await.map_err(told)
+}
+
+/// Where the kernel routes packets for 127.0.0.1 in from the network (`route_localnet`), a neighbour of the machine could
+/// speak with a loopback door (CVE-2025-9039). With a time to live of 1 no answer passes a router, the first one of the
+/// handshake included; accepted connections inherit it.
+fn keep_on_this_machine(socket: &TcpListener, own: IpAddr) -> io::Result<()> {
+    match own {
+        IpAddr::V4(ip) if ip.is_loopback() => Ok(sockopt::set_ip_ttl(socket, 1)?),
+        IpAddr::V6(ip) if ip.is_loopback() => Ok(sockopt::set_ipv6_unicast_hops(socket, Some(1))?),
+        _ => Ok(()),
+    }
+}
+
+/// Whether one who is at `peer` can be honest about it: only this machine itself reaches its loopback.
+fn is_plausible(own: IpAddr, peer: IpAddr) -> bool {
+    !own.to_canonical().is_loopback() || peer.to_canonical().is_loopback()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The hops that an accepted connection's answers may make.
+    async fn hops(address: &str) -> u8 {
+        let listener = bind(Listener::Http, address.parse().unwrap()).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let ip = if address.starts_with('[') { "[::1]" } else { "127.0.0.1" };
+        let _caller = TcpStream::connect(format!("{ip}:{port}")).await.unwrap();
+        let stream = Listen::accept(&listener).await.unwrap();
+        match stream.local_addr().unwrap() {
+            SocketAddr::V4(_) => u8::try_from(sockopt::ip_ttl(&stream).unwrap()).unwrap(),
+            SocketAddr::V6(_) => sockopt::ipv6_unicast_hops(&stream).unwrap(),
+        }
+    }
+
+    #[tokio::test]
+    async fn answers_of_a_loopback_door_pass_no_router() {
+        assert_eq!(hops("127.0.0.1:0").await, 1);
+        assert_eq!(hops("[::1]:0").await, 1);
+        assert!(hops("0.0.0.0:0").await > 1, "others reach far");
+    }
+
+    #[test]
+    fn only_loopback_reaches_loopback() {
+        for (own, peer, plausible) in [
+            ("127.0.0.1", "127.0.0.1", true),
+            ("127.0.0.1", "127.9.9.9", true),
+            ("::1", "::1", true),
+            ("::ffff:127.0.0.1", "::ffff:127.0.0.1", true),
+            ("127.0.0.1", "10.0.0.7", false),
+            ("::1", "fe80::7", false),
+            ("::ffff:127.0.0.1", "::ffff:10.0.0.7", false),
+            ("10.0.0.1", "10.0.0.7", true),
+        ] {
+            assert_eq!(is_plausible(own.parse().unwrap(), peer.parse().unwrap()), plausible, "{own} from {peer}");
+        }
+    }
+}
