@@ -109,7 +109,7 @@ pub async fn bind(config: Config, own: Option<SharedCredentialsProvider>) -> Res
         Verifier::new(config.auth.clone(), &fetcher, clock.clone(), Arc::clone(&metrics));
     let budget = Arc::new(Budget::new(config.upstream.rates, clock.clone()));
     let means = Means { own, known: Arc::new(known), budget, clock: clock.clone(), metrics: Arc::clone(&metrics) };
-    let exchange = Arc::new(means.way_to_aws(&config).await?);
+    let exchange = Arc::new(means.way_to_aws(&config, Duration::MAX).await?);
     let (broker, refresher) =
         Broker::new(config.broker.clone(), verifier, exchange, clock.clone(), Arc::clone(&metrics));
     let broker = Arc::new(broker);
@@ -145,17 +145,18 @@ pub(crate) struct Means {
 }
 
 impl Means {
-    /// The way to AWS that `config` wants.
+    /// The way to AWS that `config` wants. STS is not asked for longer than `patience` whether it will do.
     ///
     /// # Errors
     /// When AWS would refuse what a profile wants.
-    pub(crate) async fn way_to_aws(&self, config: &Config) -> Result<Aws, StartError> {
+    pub(crate) async fn way_to_aws(&self, config: &Config, patience: Duration) -> Result<Aws, StartError> {
         let (known, budget) = (Arc::clone(&self.known), Arc::clone(&self.budget));
         let (clock, metrics) = (self.clock.clone(), Arc::clone(&self.metrics));
         let way = Aws::new(&config.upstream, self.own.clone(), known, budget, clock, metrics).await;
         let longest = longest_chained(config).filter(|(_, seconds)| *seconds > LONGEST_CHAINED_SECONDS);
         if let Some((profile, seconds)) = longest {
-            match way.chains_roles().await {
+            let chains = tokio::time::timeout(patience, way.chains_roles()).await;
+            match chains.unwrap_or_else(|_elapsed| Err("no answer in time".to_owned())) {
                 Ok(false) => {}
                 Ok(true) => return Err(StartError::RoleChaining { profile, seconds }),
                 Err(error) => {

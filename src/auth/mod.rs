@@ -54,6 +54,12 @@ impl Config {
     pub fn fetches_over_tls(&self) -> bool {
         self.user_pools.iter().any(|pool| pool.jwks_url.scheme() == "https")
     }
+
+    /// Whether a token is judged by both alike, sizes and numbers apart.
+    fn judges_as(&self, other: &Self) -> bool {
+        let Self { user_pools, access_tokens, token_bytes: _, verdicts: _ } = self;
+        *user_pools == other.user_pools && *access_tokens == other.access_tokens
+    }
 }
 
 /// One Cognito user pool.
@@ -75,7 +81,7 @@ pub struct Verifier {
     clock: Clock,
     metrics: Arc<Metrics>,
     config: Config,
-    /// Goes up with each change of the configuration: a verdict given under another one no longer holds.
+    /// Goes up with each change of what is taken: a verdict given under another one no longer holds.
     generation: u64,
     pools: HashMap<Arc<str>, Arc<Pool>>,
     verdicts: Arc<Verdicts>,
@@ -125,12 +131,18 @@ impl Verifier {
     pub fn renewed(&self, config: Config, fetcher: &Arc<dyn FetchKeys>) -> (Self, Vec<Keeper>) {
         let (pools, keepers) = self.open_pools(&config, fetcher);
         self.verdicts.limit(config.verdicts);
-        let generation = self.generation + u64::from(config != self.config);
+        let generation = self.generation + u64::from(!config.judges_as(&self.config));
         let (clock, metrics, verdicts) = (self.clock.clone(), Arc::clone(&self.metrics), Arc::clone(&self.verdicts));
         (Self { clock, metrics, config, generation, pools, verdicts }, keepers)
     }
 
-    /// Which configuration this is: the same number means the same one.
+    /// Whether another configuration has key sets that this one has not, and that are fetched over TLS.
+    pub fn lacks_keys_over_tls(&self, config: &Config) -> bool {
+        let mut lacking = config.user_pools.iter().filter(|pool| self.keys_from(&pool.jwks_url).is_none());
+        lacking.any(|pool| pool.jwks_url.scheme() == "https")
+    }
+
+    /// Which configuration this is: the same number means that the same tokens are taken.
     pub fn generation(&self) -> u64 {
         self.generation
     }
@@ -210,8 +222,7 @@ impl Verifier {
         let mut pools = HashMap::new();
         let mut keepers = Vec::new();
         for config in &config.user_pools {
-            let kept = self.pools.values().find(|pool| pool.config.jwks_url == config.jwks_url);
-            let keys = kept.map(|pool| Arc::clone(&pool.keys)).unwrap_or_else(|| {
+            let keys = self.keys_from(&config.jwks_url).cloned().unwrap_or_else(|| {
                 let (clock, metrics) = (self.clock.clone(), Arc::clone(&self.metrics));
                 let (keys, keeper) = KeySet::new(config.jwks_url.clone(), Arc::clone(fetcher), clock, metrics);
                 keepers.push(keeper);
@@ -221,6 +232,10 @@ impl Verifier {
             pools.extend(config.issuers.iter().map(|issuer| (Arc::clone(issuer), Arc::clone(&pool))));
         }
         (pools, keepers)
+    }
+
+    fn keys_from(&self, url: &Url) -> Option<&Arc<KeySet>> {
+        self.pools.values().find(|pool| pool.config.jwks_url == *url).map(|pool| &pool.keys)
     }
 
     async fn judge(&self, text: &str) -> Result<Verdict, Fault> {

@@ -52,11 +52,13 @@ impl Verdicts {
         }
     }
 
-    /// Drops what has expired and, should that be too little, a sixteenth of the rest: the digests are uniform, so
-    /// the first ones of the map are a fair sample. A dropped verdict costs its bearer one more verification.
+    /// Drops what has expired and, should that be too little, what is over the capacity and a sixteenth of the rest: the
+    /// digests are uniform, so the first ones of the map are a fair sample. A dropped verdict costs its bearer one more
+    /// verification. All of the map is looked at, which has to suffice for a while.
     fn make_room(&self, now: Moment) {
         let map = self.by_token.pin();
-        let spare = (self.capacity.load(Ordering::Relaxed) / 16).max(1);
+        let capacity = self.capacity.load(Ordering::Relaxed);
+        let spare = self.held.load(Ordering::Relaxed).saturating_sub(capacity) + (capacity / 16).max(1);
         let dropped = self.sweep(now);
         if dropped < spare {
             let more: Vec<Digest> = map.keys().take(spare - dropped).copied().collect();
@@ -114,5 +116,16 @@ mod tests {
         assert!(verdicts.by_token.pin().len() <= 64);
         assert_eq!(verdicts.by_token.pin().len(), verdicts.held.load(Ordering::Relaxed));
         assert!(verdicts.get(&digest(9_999)).is_some(), "the newest is there");
+    }
+
+    #[test]
+    fn a_lower_capacity_is_met_at_once() {
+        let now = Moment { wall: SystemTime::UNIX_EPOCH, boot: Duration::from_secs(1) };
+        let verdicts = Verdicts::new(NonZeroUsize::new(1_000).unwrap());
+        (0..1_000).for_each(|n| verdicts.keep(digest(n), verdict(now, 100), now));
+        verdicts.limit(NonZeroUsize::new(64).unwrap());
+        verdicts.keep(digest(1_000), verdict(now, 100), now);
+        assert_eq!(verdicts.held.load(Ordering::Relaxed), 61, "with room for the next ones, and the newest");
+        assert_eq!(verdicts.by_token.pin().len(), 61);
     }
 }

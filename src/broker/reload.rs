@@ -1,6 +1,8 @@
 //! Another configuration, while everything runs. The rulebook is swapped first: from then on no reader is given what the
 //! new one refuses, whatever the cache holds. Then the refresher, told by a wish, goes through what the old one had
-//! allowed, and drops and wipes what is not allowed any more. Entries of unchanged profiles stay as they are.
+//! allowed, and drops and wipes what is not allowed any more. Entries of unchanged profiles stay as they are; those of
+//! changed ones whose login has ended wait for the next one, and meanwhile are given only to whom the new rulebook allows
+//! the very same.
 
 use std::sync::Arc;
 
@@ -18,6 +20,11 @@ pub(super) struct Reload {
 }
 
 impl Broker {
+    /// Whether a reload with `auth` brings key sets that are fetched over TLS, so that its fetcher has to be able to.
+    pub fn lacks_keys_over_tls(&self, auth: &auth::Config) -> bool {
+        self.rulebook.load().verifier.lacks_keys_over_tls(auth)
+    }
+
     /// Puts another configuration in force, and returns the keepers of new user pools, which have to run. `exchange` is
     /// the new way to AWS, if that changed. What is held by unchanged profiles is kept; a new limit or refresh policy is
     /// for what comes next.
@@ -34,6 +41,7 @@ impl Broker {
         let generation = renewed.generation;
         self.sessions.limit(config.sessions);
         self.rulebook.store(Arc::new(renewed));
+        self.end_refused_sessions();
         // After the swap, so that whoever is woken finds the new rulebook.
         self.reloads.send_replace(generation);
         let reload = Reload { policy: config.policy, limits: config.limits, exchange };

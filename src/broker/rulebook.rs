@@ -76,27 +76,28 @@ impl Rulebook {
         self.callers_since > wanted.planned || self.profile_changed(wanted)
     }
 
-    /// Decides again on an entry that is in doubt. `login` is a token of its user's that was verified before: its claims
-    /// are needed where the profile has changed.
+    /// Decides again on an entry that is in doubt. `login` is a token of its user's that was verified before and has not
+    /// expired: its claims are needed where the profile has changed.
     ///
     /// # Errors
     /// With the reason why the entry must go, for those who wait for it.
-    pub(super) fn confirm(&self, key: &Key, wanted: &Wanted, login: Option<&CupToken>) -> Result<(), Error> {
+    pub(super) fn confirm(&self, key: &Key, wanted: &Wanted, login: Option<&CupToken>) -> Result<Confirmed, Error> {
         let profile = self.profile(&wanted.ask.profile)?;
         if wanted.is_guests() {
             profile.admit_guests()?;
             let same = Key::guest(&wanted.ask.profile, &profile.target.identity_pool_id, &wanted.user) == *key;
-            return same.then_some(()).ok_or_else(changed);
+            return same.then_some(Confirmed::Allowed).ok_or_else(changed);
         }
         let pool = self.verifier.admits(&wanted.issuer, &wanted.client_id).ok_or_else(no_caller)?;
         profile.admit_pool(pool)?;
         if !self.profile_changed(wanted) {
-            return Ok(());
+            return Ok(Confirmed::Allowed);
         }
-        let caller = self.verifier.read_again(login.ok_or_else(changed)?)?;
+        let Some(login) = login else { return Ok(Confirmed::WithoutLogin) };
+        let caller = self.verifier.read_again(login)?;
         let plan = profile.plan(&caller, &wanted.ask)?;
         let same = Key::new(&wanted.ask.profile, &profile.target, &caller, &plan) == *key;
-        same.then_some(()).ok_or_else(changed)
+        same.then_some(Confirmed::Allowed).ok_or_else(changed)
     }
 
     fn profile_changed(&self, wanted: &Wanted) -> bool {
@@ -104,8 +105,16 @@ impl Rulebook {
     }
 }
 
+/// What another rulebook makes of an entry that it does not refuse.
+pub(super) enum Confirmed {
+    /// It allows it.
+    Allowed,
+    /// Its profile and its app client are still there, but only a login could tell more, and there is none.
+    WithoutLogin,
+}
+
 /// What is allowed is now another thing, which has an entry of its own.
-fn changed() -> Error {
+pub(super) fn changed() -> Error {
     Error::new(Kind::UpstreamUnavailable, "the configuration changed meanwhile: ask again")
 }
 

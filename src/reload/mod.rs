@@ -5,11 +5,12 @@ mod changes;
 mod source;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::{error, info, warn};
 
 use crate::app::{self, Means, StartError};
-use crate::auth::{FetchKeys, HttpsFetcher};
+use crate::auth::{self, FetchKeys, HttpsFetcher};
 use crate::broker::Broker;
 use crate::config::{Config, Faults, Reading};
 use crate::metrics::{Metrics, Reload};
@@ -34,6 +35,9 @@ pub(crate) struct Reloader {
     in_force: Config,
 }
 
+/// How long STS may take to say whether the new way to AWS will do.
+const PATIENCE: Duration = Duration::from_millis(500);
+
 /// Why a configuration was not put in force.
 enum Refusal {
     Faults(Faults),
@@ -56,22 +60,22 @@ impl Reloader {
             return Err(Refusal::Panic);
         };
         self.source.read(files);
-        self.apply(outcome.map_err(Refusal::Faults)?).await.map_err(Refusal::Start)
+        self.apply(outcome.map_err(Refusal::Faults)?).await
     }
 
-    /// Puts `new` in force, unless something that it needs cannot be had; then nothing has changed.
-    async fn apply(&mut self, mut new: Config) -> Result<(), StartError> {
+    /// Puts `new` in force, unless something that it needs cannot be had; then nothing has changed. What it takes away is
+    /// not to be had for long after it was written: nothing that may take its time, or fail, is done without need.
+    async fn apply(&mut self, mut new: Config) -> Result<(), Refusal> {
         let changes = changes::between(&self.in_force, &mut new);
-        let fetcher = HttpsFetcher::new(new.auth.fetches_over_tls()).map_err(StartError::Certificates)?;
+        let fetcher = self.fetcher(&new.auth).await?;
         let exchange = match changes.way_to_aws {
-            true => Some(Arc::new(self.rooms.means.way_to_aws(&new).await?) as _),
+            true => Some(Arc::new(self.rooms.means.way_to_aws(&new, PATIENCE).await.map_err(Refusal::Start)?) as _),
             false => None,
         };
         for key in changes.only_at_start {
             warn!(key, "the old value stays in force: restart to apply the new one");
         }
         new.warnings().iter().for_each(|warning| warn!("{warning}"));
-        let fetcher: Arc<dyn FetchKeys> = Arc::new(fetcher);
         let keepers = self.rooms.broker.reload(new.auth.clone(), new.broker.clone(), &fetcher, exchange).await;
         keepers.into_iter().for_each(|keeper| app::forward(keeper.run()));
         self.rooms.settings.change(new.server.clone());
@@ -79,6 +83,14 @@ impl Reloader {
         self.rooms.user_pools.change(new.user_pools.clone());
         self.in_force = new;
         Ok(())
+    }
+
+    /// For the key sets that `auth` brings. The certificate authorities are read only if one of them needs them.
+    async fn fetcher(&self, auth: &auth::Config) -> Result<Arc<dyn FetchKeys>, Refusal> {
+        let tls = self.rooms.broker.lacks_keys_over_tls(auth);
+        let fetcher = app::off_the_runtime(move || HttpsFetcher::new(tls)).await.ok_or(Refusal::Panic)?;
+        let fetcher = fetcher.map_err(|error| Refusal::Start(StartError::Certificates(error)))?;
+        Ok(Arc::new(fetcher))
     }
 }
 

@@ -5,7 +5,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
-use cupbearer::dev::{ADMIN_ROLE_ARN, CLIENT_ID, EDITOR_ROLE_ARN, IDENTITY_POOL_ID, ISSUER, USER_POOL_ID};
+use cupbearer::dev::{
+    ADMIN_ROLE_ARN, BROKER_ACCESS_KEY_ID, BROKER_SECRET_ACCESS_KEY, CLIENT_ID, EDITOR_ROLE_ARN, IDENTITY_POOL_ID,
+    ISSUER, USER_POOL_ID,
+};
 use cupbearer::server::proto::WatchCredentialsRequest;
 use rustix::process::Signal;
 use serde_json::json;
@@ -16,7 +19,8 @@ use crate::sessions::{client, open, with};
 use crate::support::daemon::PATIENCE;
 use crate::support::http;
 use crate::support::proxy::Fault;
-use crate::support::scene::{Scene, token, token_with};
+use crate::support::scene::{Scene, embedded, token, token_with};
+use crate::support::settings::Settings;
 
 /// A rule of the configuration's own, so that the configuration says who may have which role.
 fn rule(group: &str, role: &str) -> String {
@@ -173,6 +177,25 @@ async fn what_is_still_allowed_stays_cached_in_changed_and_unchanged_profiles() 
     assert_eq!((scene.proxy.calls("GetId"), scene.proxy.calls("jwks")), (2, 1), "and nothing else was asked");
 }
 
+/// What is taken away does not wait for AWS, whatever else the new configuration brings.
+#[tokio::test]
+async fn a_role_is_taken_away_though_sts_does_not_answer() {
+    let proxy = embedded().await;
+    proxy.bend("GetCallerIdentity", Fault::Hangs);
+    let more = "---[limits]\nexchange_timeout_ms = 60000\n";
+    let text = by_rules(&Settings { more, ..Settings::new(&proxy.url) }.text());
+    let own = [("AWS_ACCESS_KEY_ID", BROKER_ACCESS_KEY_ID), ("AWS_SECRET_ACCESS_KEY", BROKER_SECRET_ACCESS_KEY)];
+    let scene = Scene::before(proxy, &text, &own).await;
+    let alice = token("alice");
+    assert_eq!(scene.ask("/v1/credentials/default/admin", &alice).await.status, 200);
+    let long = "[profiles.long]\nflow = \"assume-role\"\nduration_seconds = 7200\n[profiles.long.roles]\n";
+    let roles = format!("mapping = \"rules\"\nrules = [{}]\n", rule("editor", EDITOR_ROLE_ARN));
+    scene.reload(&(without_admin(&scene.file()) + long + &roles)).await;
+    assert_eq!(scene.proxy.calls("GetCallerIdentity"), 1, "it was asked");
+    assert_eq!(scene.ask("/v1/credentials/default/admin", &alice).await.status, 403);
+    scene.proxy.mend();
+}
+
 #[tokio::test]
 async fn a_profile_with_another_identity_pool_serves_nothing_of_the_old_one() {
     let scene = Scene::with("", "deny").await;
@@ -198,7 +221,7 @@ async fn an_app_client_that_was_removed_is_refused_though_its_verdict_was_rememb
     assert_eq!(scene.metric("cupbearer_token_verifications_total{result=\"ok\"}").await, 1.0, "and then remembered");
     scene.reload(&scene.file().replace(CLIENT_ID, "another")).await;
     assert_eq!(scene.ask("/v1/credentials", &alice).await.status, 401);
-    assert_eq!(scene.ask(&path, &session.authorization_token).await.status, 401);
+    assert_eq!(scene.ask(&path, &session.authorization_token).await.status, 404, "its session has ended");
     assert_eq!(call(scene.grpc, &alice, "", None).await.unwrap_err().code(), Code::Unauthenticated);
     scene.wait_for_metric("cupbearer_entries", |entries| entries == 0.0).await;
     scene.reload(&scene.file().replace("another", CLIENT_ID)).await;

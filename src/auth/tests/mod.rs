@@ -311,6 +311,22 @@ async fn a_withdrawn_key_ends_its_verdicts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn only_another_judgement_ends_verdicts() {
+    let script = Script::new(&[("one", 0)]);
+    let setting = setting(&script).await;
+    let fetcher: Arc<dyn FetchKeys> = script;
+    let generation = |change: fn(&mut Config)| {
+        let mut config = setting.verifier.config.clone();
+        change(&mut config);
+        setting.verifier.renewed(config, &fetcher).0.generation() - setting.verifier.generation()
+    };
+    assert_eq!(generation(|config| config.token_bytes = 9_999), 0);
+    assert_eq!(generation(|config| config.verdicts = NonZeroUsize::MIN), 0);
+    assert_eq!(generation(|config| config.access_tokens = true), 1);
+    assert_eq!(generation(|config| config.user_pools[0].client_ids.clear()), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn keys_at_hand_outlive_their_server_and_unknown_ones_are_not_refused() {
     let script = Script::new(&[("one", 0)]);
     let setting = setting(&script).await;

@@ -7,6 +7,7 @@ use super::Refresher;
 use super::land::answer;
 use crate::broker::key::Key;
 use crate::broker::reload::Reload;
+use crate::broker::rulebook::{Confirmed, changed};
 use crate::broker::wishes::Miss;
 use crate::error::Error;
 
@@ -43,30 +44,40 @@ impl Refresher {
     }
 
     /// Whether the rulebook in force still allows the entry; one that it does not allow is dropped.
+    ///
+    /// An entry for which nobody waits stays in doubt where only a login could tell, and its own has ended: whoever is
+    /// served from it was found by the rulebook in force to be allowed just this, and it is refreshed with nothing but a
+    /// newer login, which decides on it first.
     pub(super) fn is_confirmed(&mut self, key: &Key) -> bool {
+        let now = self.clock.now();
         let rulebook = self.rulebook.load();
         let Some(entry) = self.entries.get_mut(key) else { return false };
         if !rulebook.doubts(&entry.wanted) {
             return true;
         }
-        let login = entry.slot.login();
+        let login = entry.slot.login().filter(|login| !login.life.expires.passed(now));
         let token = login.as_ref().and_then(|login| login.token.as_ref());
-        match rulebook.confirm(key, &entry.wanted, token) {
-            Ok(()) => entry.wanted.confirmed(&rulebook),
-            Err(error) => {
-                drop(rulebook);
-                self.expel(key, error);
-                return false;
+        let error = match rulebook.confirm(key, &entry.wanted, token) {
+            Ok(Confirmed::Allowed) => {
+                entry.wanted.confirmed(&rulebook);
+                return true;
             }
-        }
-        true
+            Ok(Confirmed::WithoutLogin) if entry.can_wait() && !entry.is_awaited() => return true,
+            Ok(Confirmed::WithoutLogin) => changed(),
+            Err(error) => error,
+        };
+        drop(rulebook);
+        self.expel(key, error);
+        false
     }
 
     /// Decides again on a miss that was planned by an older rulebook.
     pub(super) fn confirm_miss(&self, miss: &mut Miss) -> Result<(), Error> {
         let rulebook = self.rulebook.load();
         if rulebook.doubts(&miss.wanted) {
-            rulebook.confirm(&miss.key, &miss.wanted, miss.token.as_ref())?;
+            let Confirmed::Allowed = rulebook.confirm(&miss.key, &miss.wanted, miss.token.as_ref())? else {
+                return Err(changed());
+            };
             miss.wanted.confirmed(&rulebook);
         }
         Ok(())

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use crate::broker::key::{Key, Subject};
+use crate::broker::rulebook::Rulebook;
 use crate::broker::sessions::agenda::Errand;
 use crate::broker::sessions::session::{Session, unknown};
 use crate::broker::{Broker, Grant, Opened, Visit, hold};
@@ -56,6 +57,7 @@ impl Broker {
         let (rulebook, caller) = self.verify(&token).await?;
         let opened = self.accept(refresh_token.as_ref()).and_then(|()| rulebook.plan(&caller, &ask));
         let opened = opened.and_then(|_| self.sessions.open(&caller, ask, token, refresh_token, self.clock.now()));
+        self.end_refused_since(&rulebook);
         opened.map_err(|error| error.about(&caller))
     }
 
@@ -111,6 +113,7 @@ impl Broker {
             session.renew_with(&caller, refresh_token);
             self.sessions.agenda.add(Errand::Renew(Arc::clone(&session)));
         }
+        self.end_refused_since(&rulebook);
         session.ended().map_or_else(|| Ok(session.bring(&caller, token, now)), Err)
     }
 
@@ -133,6 +136,20 @@ impl Broker {
     /// not written back would be lost.
     pub async fn finish_renewals(&self) {
         self.sessions.agenda.stop().await;
+    }
+
+    /// Ends the sessions that the rulebook in force does not accept any more, with their refresh tokens.
+    pub(in crate::broker) fn end_refused_sessions(&self) {
+        let rulebook = self.rulebook.load();
+        self.sessions.end_refused(|caller| rulebook.verifier.admits(&caller.issuer, &caller.client_id).is_some());
+    }
+
+    /// After a session was opened or changed by `rulebook`: a reload that came meanwhile may have looked before it was
+    /// there; else the one in force is still this one.
+    fn end_refused_since(&self, rulebook: &Arc<Rulebook>) {
+        if !Arc::ptr_eq(rulebook, &self.rulebook.load()) {
+            self.end_refused_sessions();
+        }
     }
 
     /// Leaves a session's newer login with the credentials that it has, for their next refresh.

@@ -36,7 +36,7 @@ pub use renewer::Renewer;
 
 use agenda::{Agenda, Errand};
 use renewal::Renewal;
-use session::{Session, unknown};
+use session::{Login, Session, unknown};
 
 /// The bounds of `[sessions]`.
 #[derive(Clone, Copy, Debug)]
@@ -205,6 +205,17 @@ impl Sessions {
     /// Ends those that a purge means; a configured one signs in anew.
     pub(super) fn purge(&self, selector: &Selector) {
         self.remove_where(|session| session.is_meant_by(selector));
+    }
+
+    /// Ends those that are no longer accepted: whose login `admits` does not take any more, or whose refresh token may not
+    /// be kept. A configured one is signed in again by whatever is in force.
+    pub(super) fn end_refused(&self, admits: impl Fn(&Caller) -> bool) {
+        let renewed = self.limits.load().accept_refresh_tokens;
+        let refused = |login: &Login| !admits(&login.caller);
+        self.remove_where(|session| {
+            let opened = session.owner.is_some();
+            opened && (session.login().as_deref().is_some_and(refused) || (!renewed && session.renewal().is_some()))
+        });
     }
 
     /// How many there are.

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cupbearer::auth::FetchKeys;
-use cupbearer::broker::{Config, Limits, Watch};
+use cupbearer::broker::{Config, Limits, Opened, SessionLimits, Watch};
 use cupbearer::dev;
 use cupbearer::error::Kind;
 use cupbearer::model::{Ask, RoleArn};
 use cupbearer::roles::{Mapping, MatchType, Rule};
 use cupbearer::secret::CupToken;
 use cupbearer::upstream::{Flow, Target};
+use secrecy::ExposeSecret;
 
 use super::{CALL, EMULATOR, Keys, LIMITS, SDK, World, auth_config, broker_config};
 
@@ -67,6 +68,51 @@ async fn a_watch_is_decided_again_though_its_entry_stays_for_another_token() {
     assert!(reloaded.elapsed() < Duration::from_secs(1), "{:?} after the reload", reloaded.elapsed());
     world.ask(&senior, None, CALL).await.unwrap();
     assert_eq!(world.script.calls(), 1, "the other one's is still there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_warm_stays_though_its_login_has_ended_and_the_next_one_decides() {
+    let world = World::new(LIMITS).await;
+    reload(&world, by_levels(&["junior", "senior"])).await;
+    world.ask(&token(&world, "senior", 60), None, SDK).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    reload(&world, by_levels(&["senior"])).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.metrics.entries.get(), 1, "nobody can tell any more whose rule it was");
+    let junior = token(&world, "junior", 7_200);
+    assert_eq!(world.kind(&junior, CALL).await, Some(Kind::RoleNotAllowed));
+    let senior = token(&world, "senior", 7_200);
+    assert!(world.ask(&senior, None, SDK).await.unwrap().decision.hit, "still warm");
+    tokio::time::sleep(Duration::from_secs(1_800)).await;
+    world.ask(&senior, None, SDK).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(world.script.tokens.lock().unwrap().last(), Some(&senior), "and refreshed with the newer login");
+
+    let mut config = by_levels(&["senior"]);
+    config.profiles.get_mut("default").unwrap().user_pools.clear();
+    reload(&world, config).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.metrics.entries.get(), 0, "what needs no login to be seen is seen at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_token_that_is_no_longer_accepted_is_not_kept() {
+    let world = World::new(LIMITS).await;
+    let ask = Ask { profile: "default".to_owned(), ..Ask::default() };
+    let open = async |user: &str, refresh_token: Option<&str>| {
+        let token = CupToken::new(&world.token(user, 3_600));
+        world.broker.open_session(token, ask.clone(), refresh_token.map(Into::into)).await.unwrap()
+    };
+    let (plain, renewed) = (open("plain", None).await, open("renewed", Some("a-refresh-token")).await);
+    let enter = |session: &Opened| {
+        let own = CupToken::new(session.authorization.expose_secret());
+        world.broker.enter_session(&session.id, &own).err().map(|error| error.kind())
+    };
+    assert_eq!((enter(&plain), enter(&renewed)), (None, None));
+    let config = broker_config(LIMITS);
+    let sessions = SessionLimits { accept_refresh_tokens: false, ..config.sessions };
+    reload(&world, Config { sessions, ..config }).await;
+    assert_eq!((enter(&plain), enter(&renewed)), (None, Some(Kind::NotFound)));
 }
 
 #[tokio::test(start_paused = true)]
