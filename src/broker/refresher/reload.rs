@@ -62,7 +62,7 @@ impl Refresher {
                 entry.wanted.confirmed(&rulebook);
                 return true;
             }
-            Ok(Confirmed::WithoutLogin) if entry.can_wait() && !entry.is_awaited() => return true,
+            Ok(Confirmed::WithoutLogin) if entry.can_move_up() && !entry.is_awaited() => return true,
             Ok(Confirmed::WithoutLogin) => changed(),
             Err(error) => error,
         };
