@@ -2,7 +2,7 @@
 //! Knows no call.
 
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -83,8 +83,8 @@ impl Renewal {
     }
 
     /// The user pool's id.
-    pub(in crate::broker) fn user_pool(&self) -> std::sync::Arc<str> {
-        std::sync::Arc::clone(&self.cell().client.user_pool)
+    pub(in crate::broker) fn user_pool(&self) -> Arc<str> {
+        Arc::clone(&self.cell().client.user_pool)
     }
 
     /// What can be traded, or revoked.

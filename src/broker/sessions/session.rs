@@ -136,14 +136,11 @@ impl Session {
     /// From now on `refresh_token`, which is `caller`'s, renews the login.
     pub(in crate::broker) fn renew_with(&self, caller: &Caller, refresh_token: SecretString) {
         let client = AppClient { user_pool: Arc::clone(&caller.user_pool), id: Arc::clone(&caller.client_id) };
-        let mut brought = Some(Trade { client, token_use: caller.token_use, refresh: refresh_token });
-        if let Some(trade) = self.renewal.get().and_then(|_| brought.take())
-            && let Some(renewal) = self.renewal.get()
-        {
-            renewal.bring(trade, || self.begin_again());
-        }
-        if let Some(trade) = brought {
-            self.renewal.set(Renewal::new(trade)).ok();
+        let trade = Trade { client, token_use: caller.token_use, refresh: refresh_token };
+        match self.renewal.get() {
+            Some(renewal) => renewal.bring(trade, || self.begin_again()),
+            // Of two that are the first ones at once, one stays.
+            None => drop(self.renewal.set(Renewal::new(trade))),
         }
     }
 

@@ -74,7 +74,8 @@ async fn those_who_come_after_the_login_ended_wait_for_one_trade() {
     assert_eq!(late.unwrap_err().kind(), Kind::UpstreamUnavailable, "credentials are there, but nobody is signed in");
     assert_eq!(started.elapsed().as_millis(), 900, "held as any SDK is");
     world.pools.set(Mood::Well);
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    // The longest pause is a minute, and a quarter for the spread.
+    tokio::time::sleep(Duration::from_secs(80)).await;
     let trades = world.pools.trades();
     assert_eq!(trades, 1, "tried again by itself");
     let answers = join_all((0..50).map(|_| ask(&world, &session))).await;
@@ -146,7 +147,6 @@ async fn nobody_waits_for_a_session_that_is_closed_meanwhile() {
     let session = open(&world, 600).await;
     world.pools.set(Mood::Says(Class::Unavailable, "ServiceUnavailable", "down"));
     tokio::time::sleep(Duration::from_secs(700)).await;
-    world.pools.set(Mood::Well);
     let own = CupToken::new(&world.token("alice", 600));
     let close = async {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -154,6 +154,7 @@ async fn nobody_waits_for_a_session_that_is_closed_meanwhile() {
     };
     let (waited, ()) = tokio::join!(ask(&world, &session), close);
     assert_eq!(waited.unwrap_err().kind(), Kind::NotFound);
+    world.pools.set(Mood::Well);
     tokio::time::sleep(HOUR).await;
     assert_eq!(world.pools.trades(), 0, "nor does the broker renew it");
 }
@@ -167,7 +168,7 @@ async fn what_the_operator_can_mend_ends_no_session() {
     tokio::time::sleep(Duration::from_secs(700)).await;
     assert_eq!(ask(&world, &session).await.unwrap_err().kind(), Kind::UpstreamUnavailable);
     world.pools.set(Mood::Well);
-    tokio::time::sleep(Duration::from_secs(75)).await;
+    tokio::time::sleep(Duration::from_secs(80)).await;
     ask(&world, &session).await.unwrap();
 }
 
@@ -191,7 +192,7 @@ async fn the_credentials_of_one_who_comes_back_late_are_refreshed_with_the_newer
     assert_eq!(calls, 2, "once refreshed meanwhile, though the first login ended after 25 minutes");
     let grant = ask(&world, &session).await.unwrap();
     assert!(grant.decision.hit);
-    assert!(grant.credentials.expires.remaining(world.clock.now()) > Duration::from_secs(2_300));
+    assert!(grant.credentials.expires.remaining(world.clock.now()) > Duration::from_secs(2_260));
 }
 
 #[tokio::test(start_paused = true)]
