@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 use crate::support::daemon::Daemon;
+use crate::support::example::built;
 use crate::support::third_party::{MINISTACK, World, client, configuration, isolate};
 use crate::support::tools::TOOLS;
 
@@ -55,7 +56,7 @@ impl Client {
             Self::Boto3 => python("boto3_client.py"),
             Self::AwsCli => python("aws_cli_client.py"),
             Self::JavaScript => node("js_client.mjs"),
-            Self::Rust => Command::new(example("whoami")),
+            Self::Rust => Command::new(built("whoami")),
             Self::GrpcPython => python("grpc_client.py"),
             Self::GrpcNode => node("grpc_client.mjs"),
         };
@@ -93,12 +94,6 @@ impl Client {
         assert!(done.status.success(), "{self:?}: {out}{err}");
         serde_json::from_str(out.trim()).unwrap_or_else(|error| panic!("{self:?}: {error}: {out}{err}"))
     }
-}
-
-pub fn example(name: &str) -> std::path::PathBuf {
-    let path = Path::new(env!("CARGO_BIN_EXE_cupbearer")).with_file_name("examples").join(name);
-    assert!(path.exists(), "{} is missing: cargo build --examples", path.display());
-    path
 }
 
 struct Scene {

@@ -12,6 +12,7 @@ mod dev;
 mod doors;
 mod doors_metrics;
 mod doors_socket;
+mod examples;
 mod faults;
 mod floors;
 mod flows;

@@ -2,6 +2,7 @@
 //! raw HTTP.
 
 pub mod daemon;
+pub mod example;
 pub mod fault;
 pub mod figures;
 pub mod http;
