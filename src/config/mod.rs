@@ -15,6 +15,7 @@ mod logins;
 mod pools;
 mod profiles;
 mod raw;
+mod reference;
 mod resolve;
 mod roles;
 mod session;
@@ -41,6 +42,7 @@ use crate::{audit, auth, broker, secret_file, server, upstream};
 
 pub use faults::{Fault, Faults};
 pub use files::Files;
+pub use reference::reference;
 
 use document::{Source, Table};
 use faults::Found;

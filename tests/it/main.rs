@@ -9,6 +9,7 @@ mod clients;
 mod cognito_local;
 mod core;
 mod dev;
+mod docs;
 mod doors;
 mod doors_metrics;
 mod doors_socket;

@@ -3,6 +3,7 @@
 mod any;
 mod flows;
 mod mutated;
+mod reference;
 
 use std::time::Duration;
 
