@@ -15,6 +15,7 @@ mod reload;
 mod rulebook;
 mod schedule;
 mod sessions;
+mod survey;
 mod watch;
 mod wishes;
 
@@ -41,6 +42,7 @@ pub use profile::{Profile, SessionTemplates};
 pub use refresher::{Limits, Refresher};
 pub use schedule::Policy;
 pub use sessions::{ConfiguredSession, Entered, Opened, Renewer, Revoking, SessionLimits};
+pub use survey::{REMAINING, Survey, Tally};
 pub use watch::Watch;
 pub use wishes::Selector;
 

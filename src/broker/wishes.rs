@@ -5,6 +5,7 @@ use tokio::sync::oneshot;
 use crate::broker::entries::{Waiter, Wanted};
 use crate::broker::key::Key;
 use crate::broker::reload::Reload;
+use crate::broker::survey::Survey;
 use crate::clock::Expiry;
 use crate::secret::CupToken;
 
@@ -18,6 +19,8 @@ pub(super) enum Wish {
     Reload(Box<Reload>),
     /// Drop what is held for these, and say how many entries that were.
     Purge(Selector, oneshot::Sender<usize>),
+    /// Say what is held.
+    Survey(oneshot::Sender<Survey>),
 }
 
 /// Whose entries are dropped by a purge.

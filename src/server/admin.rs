@@ -1,4 +1,4 @@
-//! The admin door: is it alive, is it ready, what does it count. Never on a data port. The metrics door is the same for
+//! The admin door: is it alive, is it ready, what does it count, and all of it as a page for people. Never on a data port. The metrics door is the same for
 //! those who come from outside, scrapers and kubelets, and takes no purge.
 
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ use crate::metrics::{Listener, Outcome};
 use crate::server::accept::serve_http1;
 use crate::server::guard::Guard;
 use crate::server::http::{ServeFuture, bearer};
-use crate::server::{House, Phase, reply};
+use crate::server::{House, Phase, reply, status};
 
 /// Prometheus's text format 0.0.4.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -91,7 +91,8 @@ async fn page(door: &Door, request: Request<Incoming>) -> Result<Response<Full<B
         "/livez" => Ok(reply::json(StatusCode::OK, Bytes::from_static(br#"{"alive":true}"#))),
         "/readyz" => Ok(readiness(&house.waiting_for())),
         "/metrics" => metrics(house),
-        _ => Err(Error::new(Kind::NotFound, "the path is none of /livez, /readyz, /metrics")),
+        "/" if door.listener == Listener::Admin => status::response(house).await,
+        _ => Err(Error::new(Kind::NotFound, "the path is none of /livez, /readyz, /metrics, and / of the admin door")),
     }
 }
 

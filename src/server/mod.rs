@@ -17,6 +17,7 @@ mod reply;
 mod report;
 mod settings;
 mod socket;
+mod status;
 
 use std::future::Future;
 use std::io;
@@ -49,6 +50,7 @@ use listen::bind;
 use peer::Peer;
 use report::Reporter;
 use socket::Socket;
+use status::Samples;
 
 /// Where the doors are and how much may come in.
 #[derive(Clone, Debug)]
@@ -121,6 +123,9 @@ pub struct House {
     http: SocketAddr,
     request_ids: AtomicU64,
     ready_once: AtomicBool,
+    samples: Samples,
+    /// When the doors were opened, by the boot-time clock.
+    started: Duration,
 }
 
 /// Bound and not yet serving.
@@ -180,6 +185,8 @@ impl Doors {
             broker,
             metrics,
             reporter: Reporter::new(clock.clone()),
+            started: clock.now().boot,
+            samples: Samples::default(),
             clock,
             phase: phase.clone(),
             audit,
@@ -211,6 +218,7 @@ impl Doors {
             unix_door,
             grpc::watch_health(&house),
             until_stopping(&house, house.broker.sweep_sessions()),
+            until_stopping(&house, house.samples.take_always(&house.metrics)),
         );
         Ok(())
     }

@@ -28,6 +28,7 @@ mod reload;
 mod sessions;
 mod simulation;
 mod state;
+mod status;
 mod support;
 mod third_party;
 mod upstream;

@@ -178,6 +178,11 @@ impl Entries {
         self.coldest(self.sample())
     }
 
+    /// Every entry.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Entry> {
+        self.by_key.values()
+    }
+
     /// The keys of all entries that a purge means.
     pub(super) fn matching(&self, selector: &Selector) -> Vec<Key> {
         let meant = |entry: &Entry| match selector {

@@ -25,6 +25,7 @@ use crate::broker::key::Key;
 use crate::broker::queue::Queue;
 use crate::broker::rulebook::InForce;
 use crate::broker::schedule::{Policy, Step};
+use crate::broker::survey::Survey;
 use crate::broker::wishes::{Miss, Selector, Wish};
 use crate::clock::Clock;
 use crate::error::{Error, Kind};
@@ -133,6 +134,7 @@ impl Refresher {
             Wish::Nudge(key) => self.consider(key, self.clock.now().boot),
             // One who asked and hung up needs no number.
             Wish::Purge(selector, done) => drop(done.send(self.purge(&selector))),
+            Wish::Survey(done) => drop(done.send(Survey::of(&self.entries, self.clock.now()))),
         }
     }
 
