@@ -13,6 +13,7 @@ mod go;
 mod memory;
 mod names;
 mod soak;
+mod status;
 
 use std::process::{Command, Output, Stdio};
 
