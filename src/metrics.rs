@@ -228,7 +228,7 @@ impl Metrics {
             let result = label("outcome").and_then(|of| Result::ALL.iter().position(|r| r.as_str() == of.value()));
             if let Some((operation, result)) = operation.zip(result) {
                 // A counter is a whole number, told as a float.
-                counts[operation][result] = metric.get_counter().value() as u64;
+                counts[operation][result] = metric.get_counter().get_value() as u64;
             }
         }
         counts

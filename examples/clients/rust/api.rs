@@ -92,7 +92,7 @@ fn refused_by_s3<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> 
 }
 
 #[tokio::main]
-#[expect(clippy::print_stdout, reason = "where it listens")]
+#[expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a program of its own: it says where it listens")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let port = std::env::args().nth(1).ok_or("usage: api PORT")?.parse()?;
     // No identity of the service's own: what has no user's credentials is not signed at all.
