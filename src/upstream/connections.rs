@@ -62,7 +62,7 @@ impl HttpConnector for Connector {
         let waiting = Unanswered { connections, of, answered: false };
         HttpConnectorFuture::new(async move {
             let answer = answering.await;
-            waiting.is_over();
+            waiting.ends();
             answer
         })
     }
@@ -71,7 +71,7 @@ impl HttpConnector for Connector {
 impl Unanswered {
     /// There was an answer, or word that there will be none. Takes all of it: a closure that only set the flag would have a
     /// copy of that, and nothing to drop.
-    fn is_over(mut self) {
+    fn ends(mut self) {
         self.answered = true;
     }
 }
