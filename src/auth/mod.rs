@@ -130,7 +130,8 @@ impl Verifier {
     }
 
     /// The verifier for another configuration. The keys of user pools whose `jwks_url` stays are kept; for the others
-    /// there are keepers, and where only the `jwks_url` is another one the old keys do until these have fetched. Those of pools that are gone end with the last request that needs them.
+    /// there are keepers, and where only the `jwks_url` is another one the old keys do until these have fetched. Those of
+    /// pools that are gone end with the last request that needs them.
     pub fn renewed(&self, config: Config, fetcher: &Arc<dyn FetchKeys>) -> (Self, Vec<Keeper>) {
         let (pools, keepers) = self.open_pools(&config, fetcher);
         self.verdicts.limit(config.verdicts);
