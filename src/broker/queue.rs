@@ -1,8 +1,8 @@
 //! Who is exchanged next. Pure.
 //!
 //! There is a line for each lane, so that users who wait for the scarce GetId hold up nobody who does not need it, nor
-//! those of one region any of another; and in each line two queues. Callers who wait take turns by user, whoever has many questions. Of the refreshes the one
-//! goes first whose credentials end first: after an outage that saves most of them.
+//! those of one region any of another; and in each line two queues. Callers who wait take turns by user, whoever has many
+//! questions. Of the refreshes the one goes first whose credentials end first: after an outage that saves most of them.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque};
