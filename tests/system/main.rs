@@ -10,6 +10,7 @@ mod support;
 
 mod clocks;
 mod go;
+mod crowds;
 mod memory;
 mod names;
 mod soak;
