@@ -11,6 +11,7 @@ mod support;
 mod clocks;
 mod memory;
 mod names;
+mod observability;
 mod soak;
 
 use std::process::{Command, Output, Stdio};
