@@ -29,11 +29,11 @@ fn the_image_is_a_program_and_certificates_without_root_and_shell() {
 
 #[test]
 fn the_compose_file_is_one() {
-    let file = deployed("compose/docker-compose.yaml");
+    let sound = deployed("compose/docker-compose.yaml");
     let schema = ["--builtin-schema", "vendor.compose-spec"];
-    content("check-jsonschema", &[&schema[..], &[file.to_str().unwrap()]].concat(), "");
+    content("check-jsonschema", &[&schema[..], &[sound.to_str().unwrap()]].concat(), "");
     let bent = read("compose/docker-compose.yaml").replace("read_only: true", "readonly: true");
-    let bent = self::file(&bent, ".yaml");
+    let bent = file(&bent, ".yaml");
     let found = complaint("check-jsonschema", &[&schema[..], &[bent.path().to_str().unwrap()]].concat(), "");
     assert!(found.contains("readonly"), "{found}");
 }
