@@ -8,6 +8,7 @@
 mod clients;
 mod cognito_local;
 mod core;
+mod deploy;
 mod dev;
 mod docs;
 mod doors;

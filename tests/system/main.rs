@@ -13,6 +13,7 @@ mod go;
 mod crowds;
 mod memory;
 mod names;
+mod observability;
 mod soak;
 mod status;
 
