@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::log;
 use crate::metrics::Metrics;
+use crate::notify::Notifier;
 use crate::reload::{Reloader, Rooms, Source};
 use crate::server::{BindError, Doors, Phase, Settings};
 use crate::supervise::supervise;
@@ -49,6 +50,7 @@ pub struct Bound {
     rooms: Rooms,
     config: Config,
     source: Option<Source>,
+    notifier: Notifier,
 }
 
 /// Why the program cannot start.
@@ -115,7 +117,14 @@ pub async fn bind(config: Config, own: Option<SharedCredentialsProvider>) -> Res
     let broker = Arc::new(broker);
     let user_pools = Arc::new(means.user_pools(&config));
     let renewer = Renewer::new(Arc::clone(&broker), Arc::clone(&user_pools) as _);
-    let rooms = Rooms { broker: Arc::clone(&broker), settings: doors.settings(), user_pools, means };
+    let notifier = Notifier::new();
+    let rooms = Rooms {
+        broker: Arc::clone(&broker),
+        settings: doors.settings(),
+        user_pools,
+        means,
+        notifier: notifier.clone(),
+    };
     Ok(Bound {
         doors,
         broker,
@@ -131,6 +140,7 @@ pub async fn bind(config: Config, own: Option<SharedCredentialsProvider>) -> Res
         rooms,
         config,
         source: None,
+        notifier,
     })
 }
 
@@ -219,6 +229,7 @@ impl Bound {
         });
         tasks.spawn(self.sweeper.run());
         tasks.spawn(supervise(self.renewer));
+        tasks.spawn(self.notifier.clone().accompany(Arc::clone(&self.broker)));
         self.keepers.into_iter().for_each(|keeper| drop(tasks.spawn(keeper.run())));
 
         let lines = self.writer.map(|writer| tokio::task::spawn_blocking(move || writer.run()));
@@ -234,7 +245,7 @@ impl Bound {
         let serving = self.doors.run(self.broker, self.metrics, self.audit, self.clock, seen);
         let served = tokio::select! {
             served = serving => served,
-            () = end(&phase, &mut signals, &settings) => {
+            () = end(&phase, &mut signals, &settings, &self.notifier) => {
                 info!("ended at once, by a second signal");
                 Ok(())
             }
@@ -251,7 +262,7 @@ impl Bound {
 }
 
 /// Moves the phase along, and returns only if all is to end at once.
-async fn end(phase: &watch::Sender<Phase>, signals: &mut mpsc::Receiver<()>, settings: &Settings) {
+async fn end(phase: &watch::Sender<Phase>, signals: &mut mpsc::Receiver<()>, settings: &Settings, notifier: &Notifier) {
     if signals.recv().await.is_none() {
         // Nobody can send a signal any more: serve for good.
         std::future::pending::<()>().await;
@@ -259,6 +270,7 @@ async fn end(phase: &watch::Sender<Phase>, signals: &mut mpsc::Receiver<()>, set
     let drain = settings.now().drain;
     info!(serving_for_seconds = drain.as_secs(), "draining: not ready any more, serving goes on");
     phase.send_replace(Phase::Draining);
+    notifier.stopping().await;
     tokio::select! {
         () = tokio::time::sleep(drain) => {}
         Some(()) = signals.recv() => return,

@@ -13,11 +13,12 @@
 //! # The floors
 //!
 //! Nothing imports upward, and rooms on one floor do not import each other, except on the ground (F0) and under the
-//! roof (F6). `tests/it/floors.rs` holds this, and the absences below.
+//! roof (F7). `tests/it/floors.rs` holds this, and the absences below.
 //!
 //! | floor | rooms |
 //! |---|---|
-//! | F6 | `main` `cli` `app` `reload` `log`: what was typed, the wiring, another configuration, the end |
+//! | F7 | `main` `cli` `app` `reload` `log` `notify`: what was typed, the wiring, another configuration, the end |
+//! | F6 | `doctor`: what AWS and an application's surroundings have to be like for a configuration |
 //! | F5 | `config`: the only reader of the configuration and of the environment |
 //! | F4 | `dev`: a small Cognito and STS for `cupbearer dev` and tests |
 //! | F3 | `server`: the doors, bytes to question and back; one table from error to wire |
@@ -56,7 +57,10 @@ pub mod dev;
 
 pub mod config;
 
+pub mod doctor;
+
 pub mod app;
 pub mod cli;
 mod log;
+mod notify;
 pub mod reload;

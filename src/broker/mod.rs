@@ -231,10 +231,15 @@ impl Broker {
     pub fn waiting_for(&self) -> Vec<String> {
         let keys = self.rulebook.load().verifier.waiting_for();
         let mut waiting: Vec<_> = keys.iter().map(|issuer| format!("{KEYS}{issuer}")).collect();
-        if self.wishes.is_closed() || !self.refresher_lives.load(Ordering::Relaxed) {
+        if !self.refresher_lives() {
             waiting.push("refresher".to_owned());
         }
         waiting
+    }
+
+    /// Whether there is somebody to refresh anything.
+    pub fn refresher_lives(&self) -> bool {
+        !self.wishes.is_closed() && self.refresher_lives.load(Ordering::Relaxed)
     }
 
     /// Sets the gauges that are read rather than counted.

@@ -167,6 +167,19 @@ pub fn log_filter() -> Option<String> {
     read_variable("RUST_LOG")?.into_string().ok().filter(|filter| !filter.is_empty())
 }
 
+/// Whether a service manager wants to be told how the program is: whether `NOTIFY_SOCKET` is set.
+pub fn has_notify_socket() -> bool {
+    read_variable("NOTIFY_SOCKET").is_some()
+}
+
+/// The URL that `text` is, by the rules for URLs of the configuration: http for loopback only.
+///
+/// # Errors
+/// With what would be one.
+pub fn url(text: &str) -> Result<url::Url, &'static str> {
+    forms::url(text)
+}
+
 /// The system's directory for temporary files.
 pub fn temp_dir() -> PathBuf {
     std::env::temp_dir()

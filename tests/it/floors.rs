@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The rooms and their floors. Rooms on one floor may not import each other, except on F0 and F6.
+/// The rooms and their floors. Rooms on one floor may not import each other, except on F0 and F7.
 const FLOORS: &[(&str, u8)] = &[
     ("audit", 0),
     ("clock", 0),
@@ -23,12 +23,14 @@ const FLOORS: &[(&str, u8)] = &[
     ("server", 3),
     ("dev", 4),
     ("config", 5),
-    ("app", 6),
-    ("cli", 6),
-    ("lib", 6),
-    ("log", 6),
-    ("main", 6),
-    ("reload", 6),
+    ("doctor", 6),
+    ("app", 7),
+    ("cli", 7),
+    ("lib", 7),
+    ("log", 7),
+    ("main", 7),
+    ("notify", 7),
+    ("reload", 7),
 ];
 
 /// Words, and the only places where each may stand.
@@ -48,6 +50,7 @@ const ABSENCES: &[(&str, &[&str])] = &[
             "broker/sessions/mod.rs",
             "broker/sessions/renewal.rs",
             "dev/sessions.rs",
+            "cli/credential_process.rs",
             "cli/dev.rs",
         ],
     ),
@@ -163,7 +166,7 @@ fn import_faults(path: &str, text: &str) -> Vec<String> {
     let mut faults = Vec::new();
     for name in imports(text) {
         let Some(other) = floors.get(name.as_str()) else { continue };
-        let allowed = other < floor || name == here || (other == floor && (*floor == 0 || *floor == 6));
+        let allowed = other < floor || name == here || (other == floor && (*floor == 0 || *floor == 7));
         if !allowed {
             faults.push(format!("{path}: {here} (F{floor}) may not import {name} (F{other})"));
         }
