@@ -23,6 +23,7 @@ use crate::notify::Notifier;
 use crate::reload::{Reloader, Rooms, Source};
 use crate::server::{BindError, Doors, Phase, Settings};
 use crate::supervise::supervise;
+use crate::trace::{self, Exporter};
 use crate::upstream::{self, Aws, AwsUserPools, Budget, Flow, Identities};
 
 /// The version, as `build_info` shows it.
@@ -51,6 +52,7 @@ pub struct Bound {
     config: Config,
     source: Option<Source>,
     notifier: Notifier,
+    exporter: Option<Exporter>,
 }
 
 /// Why the program cannot start.
@@ -68,6 +70,9 @@ pub enum StartError {
     /// The identity map cannot be kept on disk.
     #[error(transparent)]
     State(#[from] upstream::StoreError),
+    /// Spans cannot be exported.
+    #[error(transparent)]
+    Tracing(#[from] trace::StartError),
     /// A profile wants longer sessions than role chaining allows.
     #[error(
         "profile {profile}: duration_seconds is {seconds}, but the broker runs as a role itself, and AWS limits a role that \
@@ -101,6 +106,7 @@ pub async fn bind(config: Config, own: Option<SharedCredentialsProvider>) -> Res
         None => (Audit::off(Arc::clone(&metrics)), None),
     };
     let doors = Doors::bind(config.server.clone()).await?;
+    let exporter = config.tracing.as_ref().map(|tracing| trace::start(tracing, VERSION)).transpose()?;
     let (known, identities) = match &config.state {
         Some(dir) => Identities::open(dir, Arc::clone(&metrics)).map(|(known, writer)| (known, Some(writer)))?,
         None => (Identities::in_memory(), None),
@@ -141,6 +147,7 @@ pub async fn bind(config: Config, own: Option<SharedCredentialsProvider>) -> Res
         config,
         source: None,
         notifier,
+        exporter,
     })
 }
 
@@ -256,6 +263,9 @@ impl Bound {
         tasks.shutdown().await;
         for writing in lines.into_iter().chain(identities) {
             tokio::time::timeout(LAST_LINES, writing).await.ok();
+        }
+        if let Some(exporter) = self.exporter {
+            off_the_runtime(move || exporter.finish()).await;
         }
         served
     }

@@ -24,7 +24,7 @@
 //! | F3 | `server`: the doors, bytes to question and back; one table from error to wire |
 //! | F2 | `broker`: the decision, the cache, the refresher, the schedule |
 //! | F1 | `auth`: token in, caller out; `roles`: pure choice of a role; `templates`: claims into names, tags, policies; `upstream`: the AWS SDK |
-//! | F0 | `model` `error` `secret` `secret_file` `audit` `metrics` `digest` `clock` `supervise`: the ground |
+//! | F0 | `model` `error` `secret` `secret_file` `audit` `metrics` `digest` `clock` `supervise` `trace`: the ground |
 //!
 //! # What is nowhere
 //!
@@ -43,6 +43,7 @@ pub mod model;
 pub mod secret;
 pub mod secret_file;
 pub mod supervise;
+pub mod trace;
 
 pub mod auth;
 pub mod roles;

@@ -34,6 +34,7 @@ use crate::model::{Ask, Caller, Credentials};
 use crate::roles::Reason;
 use crate::secret::CupToken;
 use crate::supervise::{LongLived, supervise};
+use crate::trace::Cause;
 use crate::upstream::{Exchange, Flow};
 
 pub use explain::{Explanation, explain};
@@ -326,7 +327,7 @@ impl Broker {
         holder: bool,
     ) -> Result<Arc<Credentials>, Error> {
         let (waiter, answer) = oneshot::channel();
-        let miss = Miss { key, wanted, token, token_expires, holder, waiter };
+        let miss = Miss { key, wanted, token, token_expires, holder, waiter, cause: Cause::current() };
         self.wishes.try_send(Wish::Miss(Box::new(miss))).map_err(|_| overloaded())?;
         answer.await.unwrap_or_else(|_gone| Err(overloaded()))
     }

@@ -7,6 +7,7 @@ use crate::broker::key::Key;
 use crate::broker::reload::Reload;
 use crate::clock::Expiry;
 use crate::secret::CupToken;
+use crate::trace::Cause;
 
 /// A wish.
 pub(super) enum Wish {
@@ -44,4 +45,5 @@ pub(super) struct Miss {
     pub(super) token_expires: Expiry,
     pub(super) holder: bool,
     pub(super) waiter: Waiter,
+    pub(super) cause: Cause,
 }

@@ -37,7 +37,7 @@ use std::sync::Arc;
 
 use toml::de::DeTable;
 
-use crate::{audit, auth, broker, secret_file, server, upstream};
+use crate::{audit, auth, broker, secret_file, server, trace, upstream};
 
 pub use faults::{Fault, Faults};
 pub use files::Files;
@@ -64,6 +64,8 @@ pub struct Config {
     pub state: Option<PathBuf>,
     /// Where the audit log goes, if anywhere.
     pub audit: Option<audit::Config>,
+    /// Where spans go, if anywhere.
+    pub tracing: Option<trace::Config>,
     typed: Typed,
 }
 

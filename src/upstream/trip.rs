@@ -7,6 +7,7 @@ use rand::Rng;
 
 use crate::metrics::{Operation, Result as Outcome};
 use crate::model::{Credentials, IdentityId, RoleArn};
+use crate::trace;
 use crate::upstream::api::Calling;
 use crate::upstream::budget::{Places, Quota, Sent};
 use crate::upstream::flows::Aws;
@@ -93,8 +94,12 @@ impl<'a> Trip<'a> {
     async fn counted<T>(&self, operation: Operation, sent: Sent<'_>, call: Calling<'_, T>) -> Result<T, Failure> {
         let metrics = &self.aws.metrics;
         let under_way = metrics.call(operation, &self.aws.clock);
+        let traced = trace::Call::begin(operation.as_str());
         let done = call.await;
-        under_way.ended(done.as_ref().map_or_else(|failure| Outcome::from(failure.class), |_| Outcome::Ok));
+        let outcome = done.as_ref().map_or_else(|failure| Outcome::from(failure.class), |_| Outcome::Ok);
+        under_way.ended(outcome);
+        let request_id = done.as_ref().err().and_then(|failure| failure.request_id.as_deref());
+        traced.end(outcome.as_str(), done.is_err(), request_id);
         if done.as_ref().is_err_and(|failure| failure.code == accept::MISMATCH) {
             metrics.identity_mismatch.inc();
         }

@@ -31,4 +31,5 @@ mod simulation;
 mod state;
 mod support;
 mod third_party;
+mod traces;
 mod upstream;
