@@ -123,7 +123,7 @@ impl Sender {
         }
         match failure {
             Some(error) => {
-                warn!(error, "spans cannot be exported; they are lost until they can: check [tracing] otlp_endpoint")
+                warn!(%error, "spans cannot be exported; they are lost until they can: check [tracing] otlp_endpoint")
             }
             None => warn!("spans are exported again"),
         }
