@@ -6,7 +6,7 @@ use crate::doctor::needs::{BrokerNeeds, Needs, service};
 
 /// Judges the trust policy of `role`. `broker` is the ARN of the broker's own user or role, where it is known.
 pub fn trust(role: &str, document: &Document, needs: &Needs, broker: Option<&str>) -> Vec<Finding> {
-    let mut found = anybody(role, document);
+    let mut found: Vec<_> = anybody(role, document).into_iter().collect();
     for pool in &needs.pools {
         found.extend(pool_users(role, document, pool));
     }

@@ -325,7 +325,8 @@ fn timestamp(at: SystemTime) -> prost_types::Timestamp {
 /// RetryInfo.
 pub(super) fn status(error: &Error, request_id: u64) -> Status {
     let row = reply::row(error.kind());
-    let mut details = ErrorDetails::with_error_info(row.reason, "cupbearer", [("request_id", request_id.to_string())]);
+    let mut details =
+        ErrorDetails::with_error_info(row.reason, "cupbearer", [("request_id".to_owned(), request_id.to_string())]);
     if error.kind().passes_by_itself() {
         details.set_retry_info(Some(Duration::from_secs(1)));
     }
