@@ -36,6 +36,7 @@ use crate::model::{Ask, Caller, Credentials};
 use crate::roles::Reason;
 use crate::secret::CupToken;
 use crate::supervise::{LongLived, supervise};
+use crate::trace::Cause;
 use crate::upstream::{Exchange, Flow};
 
 pub use explain::{Explanation, explain};
@@ -236,10 +237,15 @@ impl Broker {
     pub fn waiting_for(&self) -> Vec<String> {
         let keys = self.rulebook.load().verifier.waiting_for();
         let mut waiting: Vec<_> = keys.iter().map(|issuer| format!("{KEYS}{issuer}")).collect();
-        if self.wishes.is_closed() || !self.refresher_lives.load(Ordering::Relaxed) {
+        if !self.refresher_lives() {
             waiting.push("refresher".to_owned());
         }
         waiting
+    }
+
+    /// Whether there is somebody to refresh anything.
+    pub fn refresher_lives(&self) -> bool {
+        !self.wishes.is_closed() && self.refresher_lives.load(Ordering::Relaxed)
     }
 
     /// Sets the gauges that are read rather than counted.
@@ -326,7 +332,7 @@ impl Broker {
         holder: bool,
     ) -> Result<Arc<Credentials>, Error> {
         let (waiter, answer) = oneshot::channel();
-        let miss = Miss { key, wanted, token, token_expires, holder, waiter };
+        let miss = Miss { key, wanted, token, token_expires, holder, waiter, cause: Cause::current() };
         self.wishes.try_send(Wish::Miss(Box::new(miss))).map_err(|_| overloaded())?;
         answer.await.unwrap_or_else(|_gone| Err(overloaded()))
     }

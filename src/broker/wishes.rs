@@ -8,6 +8,7 @@ use crate::broker::reload::Reload;
 use crate::broker::survey::Survey;
 use crate::clock::Expiry;
 use crate::secret::CupToken;
+use crate::trace::Cause;
 
 /// A wish.
 pub(super) enum Wish {
@@ -47,4 +48,5 @@ pub(super) struct Miss {
     pub(super) token_expires: Expiry,
     pub(super) holder: bool,
     pub(super) waiter: Waiter,
+    pub(super) cause: Cause,
 }

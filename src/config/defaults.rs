@@ -77,6 +77,10 @@ pub(super) const DURATION_SECONDS: RangeInclusive<u64> = 900..=43_200;
 /// What Cognito takes (GroupType), and so what a user pool's groups can have.
 pub(super) const PRECEDENCE: RangeInclusive<u32> = 0..=2_147_483_647;
 
+/// Which part of the requests that come without a decision of their own is traced.
+pub(super) const DEFAULT_SAMPLE_RATIO: f64 = 1.0;
+pub(super) const SAMPLE_RATIO: RangeInclusive<f64> = 0.0..=1.0;
+
 /// How `audit.subject` may be told: as it is, or by its digest.
 pub(super) const AUDIT_SUBJECTS: &[(&str, bool)] = &[("plain", false), ("hashed", true)];
 

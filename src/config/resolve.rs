@@ -17,7 +17,7 @@ use crate::config::faults::Found;
 use crate::config::field::Field;
 use crate::config::profiles::Ground;
 use crate::config::{Config, ReadFile, Typed, budget, doors, forms, logins, pools, profiles, raw};
-use crate::{audit, auth, broker, server, upstream};
+use crate::{audit, auth, broker, server, trace, upstream};
 
 /// `[aws]`
 struct Aws {
@@ -77,6 +77,7 @@ pub(super) fn resolve(typed: raw::Document, read: ReadFile<'_>, found: &Found) -
         server: server::Config { admin_token, ..doors::resolve(typed.server, &bounds, found) },
         state: state(typed.state_dir, found),
         audit: audit_log(typed.audit, found),
+        tracing: tracing(typed.tracing, found),
         broker: broker::Config {
             profiles: profiles.resolved,
             policy,
@@ -177,6 +178,18 @@ fn audit_log(typed: raw::Audit, found: &Found) -> Option<audit::Config> {
     let subject = typed.subject.unless(off, found).judged(found, |text| forms::choice(&text, AUDIT_SUBJECTS));
     let hashed_subjects = subject.or(false);
     Some(audit::Config { destination: destination.given()?, hashed_subjects })
+}
+
+/// Where spans go, if anywhere.
+fn tracing(typed: raw::Tracing, found: &Found) -> Option<trace::Config> {
+    let endpoint = typed.otlp_endpoint.judged(found, |text| forms::url(&text));
+    let off = endpoint.is_absent().then_some("nothing is traced without otlp_endpoint");
+    let ratio = typed.sample_ratio.unless(off, found).judged(found, |ratio| {
+        let wanted = || format!("out of range: a number from {:?} to {:?}", SAMPLE_RATIO.start(), SAMPLE_RATIO.end());
+        SAMPLE_RATIO.contains(&ratio).then_some(ratio).ok_or_else(wanted)
+    });
+    let sample_ratio = ratio.or(DEFAULT_SAMPLE_RATIO);
+    Some(trace::Config { otlp_endpoint: endpoint.given()?, sample_ratio })
 }
 
 /// The name of the file, and the token that it holds. The token is told by no fault.

@@ -63,11 +63,12 @@ fn serving(door: Door) -> impl Fn(TcpStream, watch::Receiver<Phase>) -> ServeFut
 async fn answer(door: &Door, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let house = &door.house;
     let started = house.clock.now().boot;
+    let trail = house.trail(door.listener, request.headers());
     let (response, outcome) = match page(door, request).await {
         Ok(response) if response.status() == StatusCode::OK => (response, Outcome::Ok),
         Ok(response) => (response, Outcome::Unavailable),
         Err(error) => {
-            house.reporter.tell(door.listener, &error);
+            house.reporter.tell(door.listener, &error, &trail);
             (reply::response(error.kind()), reply::row(error.kind()).outcome)
         }
     };

@@ -77,20 +77,23 @@ pub(super) type ServeFuture = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>
 async fn answer(house: &House, guard: &Guard, peer: Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let started = house.clock.now().boot;
     let mut asked = None;
-    let done = AssertUnwindSafe(credentials(house, guard, &request, &mut asked)).catch_unwind().await;
+    let trail = house.trail(Listener::Http, request.headers());
+    let work = AssertUnwindSafe(credentials(house, guard, &request, &mut asked)).catch_unwind();
+    let done = trail.around(work).await;
     let done = done.unwrap_or_else(|_panic| {
         house.metrics.panics.inc();
         Err(Error::new(Kind::Internal, "a request's handler panicked: this is a bug"))
     });
-    house.audited(Listener::Http, peer, asked.as_ref(), &done);
+    house.audited(Listener::Http, peer, &trail, asked.as_ref(), &done);
     let (response, outcome) = match done {
         Ok(grant) => (granted(&grant.credentials), if grant.near_expiry { Outcome::NearExpiry } else { Outcome::Ok }),
         Err(error) => {
-            house.reporter.tell(Listener::Http, &error);
-            (refused(&error, &request), reply::row(error.kind()).outcome)
+            house.reporter.tell(Listener::Http, &error, &trail);
+            (refused(&error, &request, trail.id()), reply::row(error.kind()).outcome)
         }
     };
     house.answered(Listener::Http, outcome, started);
+    trail.end(outcome.as_str(), response.status().is_server_error());
     response
 }
 
@@ -230,8 +233,9 @@ fn granted(credentials: &Credentials) -> Response<Full<Bytes>> {
     response
 }
 
-fn refused(error: &Error, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+fn refused(error: &Error, request: &Request<Incoming>, request_id: u64) -> Response<Full<Bytes>> {
     let mut response = reply::response(error.kind());
+    response.headers_mut().insert("cupbearer-request-id", request_id.into());
     if has_body(request.headers()) {
         // The body is not read; what follows on this connection could be taken for a request.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

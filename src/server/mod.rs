@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use ::http::HeaderMap;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -39,6 +40,7 @@ use crate::clock::{Clock, rfc3339};
 use crate::error::{Error, Kind};
 use crate::metrics::{Listener, Metrics, Outcome};
 use crate::model::{Ask, Caller};
+use crate::trace::Trail;
 use crate::upstream::Flow;
 
 pub use accept::{Connections, serve_http1};
@@ -229,6 +231,11 @@ impl House {
         *self.phase.borrow()
     }
 
+    /// What the next request is known by; it came with `headers`.
+    fn trail(&self, listener: Listener, headers: &HeaderMap) -> Trail {
+        Trail::begin(self.request_ids.fetch_add(1, Ordering::Relaxed), headers, listener.as_str())
+    }
+
     /// Counts one answered request that came in at `started`, by the boot-time clock.
     fn answered(&self, listener: Listener, outcome: Outcome, started: Duration) {
         let took = self.clock.now().boot.saturating_sub(started);
@@ -237,14 +244,13 @@ impl House {
     }
 
     /// Writes a decision on credentials into the audit log.
-    fn audited(&self, listener: Listener, peer: Peer, ask: Option<&Ask>, done: &Result<Grant, Error>) {
+    fn audited(&self, listener: Listener, peer: Peer, trail: &Trail, ask: Option<&Ask>, done: &Result<Grant, Error>) {
         self.audit.tell(|| {
             let time = rfc3339(self.clock.now().wall);
-            let request_id = self.request_ids.fetch_add(1, Ordering::Relaxed);
             let profile = ask.map(|ask| ask.profile.clone());
             let flow = profile.as_deref().and_then(|profile| self.broker.flow(profile)).map(Flow::as_str);
-            let line = Line::empty(time, listener.as_str(), peer.to_string(), profile, request_id);
-            audit_line(Line { flow, ..line }, done)
+            let line = Line::empty(time, listener.as_str(), peer.to_string(), profile, trail.id());
+            audit_line(Line { flow, trace_id: trail.trace_id(), ..line }, done)
         });
     }
 

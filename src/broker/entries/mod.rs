@@ -20,6 +20,7 @@ use crate::chance::Chance;
 use crate::clock::Moment;
 use crate::error::{Error, Kind};
 use crate::model::{Ask, Credentials, RoleArn};
+use crate::trace::Cause;
 use crate::upstream::{Load, Order, Rank, Session, Target};
 
 /// What an exchange for this entry needs, except for the login, which is in the slot.
@@ -59,6 +60,8 @@ pub(super) struct Entry {
     pub(super) spread: f64,
     /// Its part in the demand.
     pub(super) load: Load,
+    /// The request that the next exchange is made for, if one waits.
+    pub(super) cause: Cause,
     /// Tells the due time that counts from older ones in the queue.
     generation: u64,
     due: Duration,
@@ -145,6 +148,7 @@ impl Entries {
             valid_from: 0,
             spread: self.chance.spread(),
             load: Load::default(),
+            cause: Cause::default(),
             generation: 0,
             due: Duration::ZERO,
         };

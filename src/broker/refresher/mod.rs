@@ -170,6 +170,7 @@ impl Refresher {
             return;
         }
         entry.wait(miss.waiter, miss.holder, now);
+        entry.cause = std::mem::take(&mut entry.cause).or(miss.cause);
         // An entry that is queued in the background moves up; its old place in the queue is void by its stage then.
         if entry.can_move_up() {
             self.queue_foreground(miss.key);

@@ -37,6 +37,7 @@ use crate::server::http::ServeFuture;
 use crate::server::peer::Peer;
 use crate::server::proto::CredentialBrokerServer;
 use crate::server::{House, Limits, MAX_HEADERS, Phase, reply, stopping};
+use crate::trace::Trail;
 
 use service::Grpc;
 
@@ -136,8 +137,8 @@ impl Connection {
     }
 
     /// Writes a decision on what this connection's peer asked into the audit log.
-    fn audited(&self, house: &House, ask: Option<&Ask>, done: &Result<Grant, Error>) {
-        house.audited(self.listener, self.peer, ask, done);
+    fn audited(&self, house: &House, trail: &Trail, ask: Option<&Ask>, done: &Result<Grant, Error>) {
+        house.audited(self.listener, self.peer, trail, ask, done);
     }
 
     /// A watch lives for as long as its token; some streams are kept for calls that do not.
@@ -219,22 +220,37 @@ async fn serve(
 
 /// Answers one request: the guard, then tonic, whose own refusals get the table's form. A panic on the way is counted
 /// and told as our bug.
-async fn answer(door: &Door, connection: &Connection, request: HttpRequest<Incoming>) -> HttpResponse<Body> {
+async fn answer(door: &Door, connection: &Connection, mut request: HttpRequest<Incoming>) -> HttpResponse<Body> {
+    let trail = door.house.trail(connection.listener, request.headers());
+    request.extensions_mut().insert(trail.clone());
+    let response = trail.around(judged(door, connection, &trail, request)).await;
+    let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
+    let failed = matches!(code, Code::Unavailable | Code::Internal);
+    trail.end(if code == Code::Ok { "ok" } else { "refused" }, failed);
+    response
+}
+
+async fn judged(
+    door: &Door,
+    connection: &Connection,
+    trail: &Trail,
+    request: HttpRequest<Incoming>,
+) -> HttpResponse<Body> {
     let (house, listener) = (&door.house, connection.listener);
     if let Err(error) = judge(door, connection, &request) {
-        return refuse(house, listener, &error);
+        return refuse(house, listener, trail, &error);
     }
     let health = request.uri().path().starts_with("/grpc.health.v1.");
     match AssertUnwindSafe(door.routes.clone().call(request)).catch_unwind().await {
         Ok(Ok(response)) if health => response,
         Ok(Ok(response)) => match tonics_own(response.headers()) {
-            Some(error) => refuse(house, listener, &error),
+            Some(error) => refuse(house, listener, trail, &error),
             None => response,
         },
         Ok(Err(never)) => match never {},
         Err(_panic) => {
             house.metrics.panics.inc();
-            refuse(house, listener, &Error::new(Kind::Internal, "a request's handler panicked: this is a bug"))
+            refuse(house, listener, trail, &Error::new(Kind::Internal, "a request's handler panicked: this is a bug"))
         }
     }
 }
@@ -249,10 +265,10 @@ fn judge(door: &Door, connection: &Connection, request: &HttpRequest<Incoming>) 
     door.guard.check(settings.limits, request.version(), request.uri(), request.headers())
 }
 
-fn refuse(house: &House, listener: Listener, error: &Error) -> HttpResponse<Body> {
-    house.reporter.tell(listener, error);
+fn refuse(house: &House, listener: Listener, trail: &Trail, error: &Error) -> HttpResponse<Body> {
+    house.reporter.tell(listener, error, trail);
     house.answered(listener, reply::row(error.kind()).outcome, house.clock.now().boot);
-    service::status(error).into_http()
+    service::status(error, trail.id()).into_http()
 }
 
 /// The failure that tonic found by itself, before our code saw the call; ours carry details, tonic's do not.

@@ -23,6 +23,7 @@ use crate::server::proto::{
     UpdateSessionResponse, WatchCredentialsRequest, WatchCredentialsResponse,
 };
 use crate::server::{House, reply};
+use crate::trace::Trail;
 
 /// The service.
 pub(super) struct Grpc(pub(super) Arc<House>);
@@ -48,13 +49,13 @@ impl CredentialBroker for Grpc {
             Ok(token) => house.broker.credentials(&token, &ask, visit).await,
             Err(error) => Err(error),
         };
-        call.connection.audited(house, Some(&ask), &done);
+        call.connection.audited(house, &call.trail, Some(&ask), &done);
         let outcome = done.as_ref().map_or(Outcome::Ok, granted_outcome);
         let done = done.map(|grant| GetCredentialsResponse {
             credentials: Some(granted(&grant)),
             present_token_by: grant.present_token_by.map(|expiry| timestamp(expiry.wall())),
         });
-        finish(house, call.connection.listener, call.started, outcome, done)
+        finish(house, &call.trail, call.connection.listener, call.started, outcome, done)
     }
 
     async fn watch_credentials(&self, request: Request<WatchCredentialsRequest>) -> Result<Response<Watched>, Status> {
@@ -74,10 +75,11 @@ impl CredentialBroker for Grpc {
         };
         let (owner, connection) = (Arc::clone(house), call.connection.clone());
         if let Err(error) = &opened {
-            connection.audited(house, Some(&ask), &Err(error.clone()));
+            connection.audited(house, &call.trail, Some(&ask), &Err(error.clone()));
         }
-        let opened = opened.map(|(watch, place)| renewals(owner, connection, ask, watch, place));
-        finish(house, call.connection.listener, call.started, Outcome::Ok, opened)
+        let trail = call.trail.clone();
+        let opened = opened.map(|(watch, place)| renewals(owner, connection, trail, ask, watch, place));
+        finish(house, &call.trail, call.connection.listener, call.started, Outcome::Ok, opened)
     }
 
     async fn explain_role(
@@ -98,7 +100,7 @@ impl CredentialBroker for Grpc {
             considered: found.considered,
             decided_by: found.decided_by.to_owned(),
         });
-        finish(house, call.connection.listener, call.started, Outcome::Ok, done)
+        finish(house, &call.trail, call.connection.listener, call.started, Outcome::Ok, done)
     }
 
     async fn open_session(
@@ -114,7 +116,7 @@ impl CredentialBroker for Grpc {
             Err(error) => Err(error),
         };
         if let Err(error) = &done {
-            call.connection.audited(house, Some(&ask), &Err(error.clone()));
+            call.connection.audited(house, &call.trail, Some(&ask), &Err(error.clone()));
         }
         let done = done.map(|opened| OpenSessionResponse {
             credentials_uri: format!("http://{}/v1/sessions/{}", house.http, opened.id),
@@ -122,7 +124,7 @@ impl CredentialBroker for Grpc {
             authorization_token: opened.authorization.expose_secret().to_owned(),
             expires_at: Some(timestamp(opened.expires.wall())),
         });
-        finish(house, call.connection.listener, call.started, Outcome::Ok, done)
+        finish(house, &call.trail, call.connection.listener, call.started, Outcome::Ok, done)
     }
 
     async fn update_session(
@@ -137,7 +139,7 @@ impl CredentialBroker for Grpc {
             Err(error) => Err(error),
         };
         let done = done.map(|expires| UpdateSessionResponse { expires_at: Some(timestamp(expires.wall())) });
-        finish(house, call.connection.listener, call.started, Outcome::Ok, done)
+        finish(house, &call.trail, call.connection.listener, call.started, Outcome::Ok, done)
     }
 
     async fn close_session(
@@ -157,7 +159,14 @@ impl CredentialBroker for Grpc {
             },
             Err(error) => Err(error),
         };
-        finish(house, call.connection.listener, call.started, Outcome::Ok, done.map(|()| CloseSessionResponse {}))
+        finish(
+            house,
+            &call.trail,
+            call.connection.listener,
+            call.started,
+            Outcome::Ok,
+            done.map(|()| CloseSessionResponse {}),
+        )
     }
 }
 
@@ -166,6 +175,7 @@ struct Call<'a, M> {
     house: &'a Arc<House>,
     headers: HeaderMap,
     connection: Connection,
+    trail: Trail,
     started: Duration,
     message: M,
 }
@@ -176,7 +186,9 @@ impl<'a, M> Call<'a, M> {
         let (metadata, extensions, message) = request.into_parts();
         // Every connection of this door gives itself to its requests.
         let connection = extensions.get::<Connection>().cloned().unwrap_or_else(Connection::unknown);
-        Self { house, headers: metadata.into_headers(), connection, started, message }
+        let headers = metadata.into_headers();
+        let trail = extensions.get::<Trail>().cloned().unwrap_or_else(|| house.trail(connection.listener, &headers));
+        Self { house, headers, connection, trail, started, message }
     }
 }
 
@@ -194,6 +206,7 @@ fn ask(profile: String, role: String, session_policy: String, policy_arns: Vec<S
 /// Counts a call, tells of its failure, and gives it its form.
 fn finish<T>(
     house: &House,
+    trail: &Trail,
     listener: Listener,
     started: Duration,
     outcome: Outcome,
@@ -205,17 +218,25 @@ fn finish<T>(
             Ok(Response::new(answer))
         }
         Err(error) => {
-            house.reporter.tell(listener, &error);
+            house.reporter.tell(listener, &error, trail);
             house.answered(listener, reply::row(error.kind()).outcome, started);
-            Err(status(&error))
+            Err(status(&error, trail.id()))
         }
     }
 }
 
 /// The stream of a watch: ends with its first failure, and with the house.
-fn renewals(house: Arc<House>, connection: Connection, ask: Ask, watch: Watch, place: OwnedSemaphorePermit) -> Watched {
+fn renewals(
+    house: Arc<House>,
+    connection: Connection,
+    trail: Trail,
+    ask: Ask,
+    watch: Watch,
+    place: OwnedSemaphorePermit,
+) -> Watched {
     Box::pin(unfold(Some((watch, place)), move |watched| {
-        let (house, connection, ask) = (Arc::clone(&house), connection.clone(), ask.clone());
+        let (house, connection) = (Arc::clone(&house), connection.clone());
+        let (trail, ask) = (trail.clone(), ask.clone());
         async move {
             let (mut watch, place) = watched?;
             let mut phase = house.phase.clone();
@@ -223,7 +244,7 @@ fn renewals(house: Arc<House>, connection: Connection, ask: Ask, watch: Watch, p
                 done = watch.next() => done,
                 () = crate::server::stopping(&mut phase) => Err(Error::new(Kind::Draining, "the broker is stopping")),
             };
-            connection.audited(&house, Some(&ask), &done);
+            connection.audited(&house, &trail, Some(&ask), &done);
             match done {
                 Ok(grant) => {
                     let message = WatchCredentialsResponse {
@@ -233,9 +254,9 @@ fn renewals(house: Arc<House>, connection: Connection, ask: Ask, watch: Watch, p
                     Some((Ok(message), Some((watch, place))))
                 }
                 Err(error) => {
-                    house.reporter.tell(connection.listener, &error);
+                    house.reporter.tell(connection.listener, &error, &trail);
                     house.answered(connection.listener, reply::row(error.kind()).outcome, house.clock.now().boot);
-                    Some((Err(status(&error)), None))
+                    Some((Err(status(&error, trail.id())), None))
                 }
             }
         }
@@ -300,10 +321,12 @@ fn timestamp(at: SystemTime) -> prost_types::Timestamp {
     prost_types::Timestamp::from(at)
 }
 
-/// The status for a failure, with google.rpc.ErrorInfo and, where trying again helps, RetryInfo.
-pub(super) fn status(error: &Error) -> Status {
+/// The status for a failure, with google.rpc.ErrorInfo, which tells the request's number too, and, where trying again helps,
+/// RetryInfo.
+pub(super) fn status(error: &Error, request_id: u64) -> Status {
     let row = reply::row(error.kind());
-    let mut details = ErrorDetails::with_error_info(row.reason, "cupbearer", []);
+    let mut details =
+        ErrorDetails::with_error_info(row.reason, "cupbearer", [("request_id".to_owned(), request_id.to_string())]);
     if error.kind().passes_by_itself() {
         details.set_retry_info(Some(Duration::from_secs(1)));
     }
