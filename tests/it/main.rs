@@ -15,6 +15,7 @@ mod doors_socket;
 mod faults;
 mod floors;
 mod flows;
+mod fuzz;
 mod grpc;
 mod leaks;
 mod lifecycle;
