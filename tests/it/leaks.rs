@@ -291,7 +291,8 @@ async fn nothing_is_seen_at(level: &str) {
 #[tokio::test]
 async fn no_secret_is_logged_counted_written_or_echoed() {
     let loud = "trace,cupbearer=trace,aws_smithy_runtime=trace,hyper=trace,h2=trace,tonic=trace,rustls=trace";
-    for level in ["error", "warn", "info", "debug", "trace", loud] {
+    // Quieter ones tell less of the same, and not even where the doors are.
+    for level in ["info", "debug", "trace", loud] {
         nothing_is_seen_at(level).await;
     }
 }

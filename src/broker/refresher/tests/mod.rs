@@ -49,10 +49,7 @@ impl Exchange for Script {
     fn exchange<'a>(&'a self, order: &'a Order) -> Exchanging<'a> {
         let (end, ended) = oneshot::channel();
         let owner = order.subject.to_string();
-        let mut flying = self.0.lock().unwrap();
-        assert!(flying.iter().all(|flight| flight.owner != owner), "I3: two exchanges at once for {owner}");
-        flying.push_back(Flying { owner, end });
-        drop(flying);
+        self.0.lock().unwrap().push_back(Flying { owner, end });
         Box::pin(async { ended.await.unwrap() })
     }
 }
@@ -165,14 +162,18 @@ impl Bench {
                 None => break,
             }
         }
+        let flying = self.script.0.lock().unwrap();
+        let mut owners: Vec<_> = flying.iter().map(|flight| &flight.owner).collect();
+        owners.sort();
+        assert!(owners.windows(2).all(|pair| pair[0] != pair[1]), "I3: two exchanges at once for one key: {owners:?}");
     }
 
-    /// What `owner` asks of the refresher, having found nothing in the cache.
-    fn miss(&self, owner: &str) -> (Wish, oneshot::Receiver<Result<Arc<Credentials>, Error>>) {
+    /// What `owner` asks of the refresher, having found nothing in the cache; `planned` by the rulebook of this generation.
+    fn miss(&self, owner: &str, planned: u64) -> (Wish, oneshot::Receiver<Result<Arc<Credentials>, Error>>) {
         let (waiter, answer) = oneshot::channel();
         let now = self.clock.now();
         let wanted = Wanted {
-            planned: self.rulebook.load().generation,
+            planned,
             ask: Arc::new(Ask { profile: "default".to_owned(), ..Ask::default() }),
             subject: Subject::guest("default", owner),
             target: Arc::new(target()),

@@ -56,7 +56,7 @@ impl House {
     }
 
     fn miss(&self, owner: &str) -> Option<Arc<crate::model::Credentials>> {
-        let (wish, answer) = self.bench.lock().unwrap().miss(owner);
+        let (wish, answer) = self.bench.lock().unwrap().miss(owner, 0);
         yield_now();
         self.bench.lock().unwrap().turn(|refresher| refresher.take(wish));
         block_on(answer).expect("everybody is answered").ok()
@@ -64,7 +64,7 @@ impl House {
 
     /// One who asks and hangs up.
     fn cancel(&self, owner: &str) {
-        let (wish, answer) = self.bench.lock().unwrap().miss(owner);
+        let (wish, answer) = self.bench.lock().unwrap().miss(owner, 0);
         yield_now();
         self.bench.lock().unwrap().turn(|refresher| refresher.take(wish));
         yield_now();

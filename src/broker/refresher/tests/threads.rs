@@ -23,7 +23,7 @@ fn readers_never_see_what_is_torn_or_anothers() {
     let cache = Arc::new(Cache::new());
     let over = AtomicBool::new(false);
     let (reads, hits) = (AtomicU64::new(0), AtomicU64::new(0));
-    std::thread::scope(|scope| {
+    let gone = std::thread::scope(|scope| {
         for reader in 0..READERS {
             let (cache, clock, over, reads, hits) = (&cache, &clock, &over, &reads, &hits);
             scope.spawn(move || {
@@ -47,23 +47,26 @@ fn readers_never_see_what_is_torn_or_anothers() {
                 }
             });
         }
-        write(&bench, &cache);
+        let gone = write(&bench, &cache);
         over.store(true, Ordering::Relaxed);
+        gone
     });
+    assert!(gone.len() > 2_000);
+    assert!(gone.iter().all(|slot| slot.held().is_none() && slot.login().is_none()), "what has left holds nothing");
     println!("{SWAPS} swaps, {} reads, {} hits", reads.load(Ordering::Relaxed), hits.load(Ordering::Relaxed));
     assert!(hits.load(Ordering::Relaxed) > 0);
 }
 
-/// The one writer: swaps in turn, and every so often takes a slot out and puts another one in.
-fn write(bench: &super::Bench, cache: &Cache) {
+/// The one writer: swaps in turn, and every so often takes a slot out and puts another one in. Returns those that have left.
+fn write(bench: &super::Bench, cache: &Cache) -> Vec<Arc<Slot>> {
+    let mut gone = Vec::new();
     let mut slots = OWNERS.map(|owner| (owner, Arc::new(Slot::default())));
     for number in 1..=SWAPS {
         let (owner, slot) = &mut slots[usize::try_from(number).unwrap() % OWNERS.len()];
         if number % 7 == 0 {
             cache.remove(&key(owner));
             slot.dismiss();
-            assert!(slot.held().is_none() && slot.login().is_none(), "what has left the cache holds nothing");
-            *slot = Arc::new(Slot::default());
+            gone.push(std::mem::take(slot));
         }
         let credentials = bench.credentials(owner, number);
         let crowd = Crowd { first: false, crowding: 0.0 };
@@ -74,4 +77,5 @@ fn write(bench: &super::Bench, cache: &Cache) {
             std::thread::sleep(Duration::from_micros(10));
         }
     }
+    gone
 }
