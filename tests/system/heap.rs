@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
@@ -20,8 +21,10 @@ use tonic::transport::{Channel, Endpoint};
 use crate::support::daemon::PATIENCE;
 use crate::support::http;
 use crate::support::line::Line;
-use crate::support::proxy::Fault;
+use crate::support::proxy::{Backend, Fault, Proxy};
 use crate::support::scene::{EMULATOR, Scene, token_with};
+use crate::support::settings::Settings;
+use crate::support::tls::Authority;
 
 /// How long after its end a secret may still be there, on a machine that does other things too.
 const GRACE: Duration = Duration::from_secs(5);
@@ -213,8 +216,24 @@ const ADMIN_TOKEN: &str = "the-admin-token-of-the-test-of-memory";
 #[tokio::test]
 async fn what_is_purged_leaves_the_memory() {
     let scene = Scene::edited(MORE, "authenticated_role", with_admin_token).await;
+    held_then_purged(&scene, "purged").await;
+}
+
+/// As AWS is asked in earnest: TLS has buffers of its own.
+#[tokio::test]
+async fn what_came_over_tls_leaves_the_memory_too() {
+    let authority = Authority::new();
+    let proxy = Proxy::start_tls(Backend::Embedded(Arc::clone(&EMULATOR)), authority.server("localhost")).await;
+    let place = tempfile::tempdir().unwrap();
+    let text = with_admin_token(Settings { more: MORE, ..Settings::new(&proxy.url) }.text(), place.path());
+    let trusted = authority.file().display().to_string();
+    let scene = Scene::before(proxy, &text, &[("SSL_CERT_FILE", &trusted)]).await;
+    held_then_purged(&scene, "purged, over TLS").await;
+}
+
+async fn held_then_purged(scene: &Scene, what: &str) {
     let mut hunt = Hunt::default();
-    use_everything(&scene, &mut hunt, "purged", 600).await;
+    use_everything(scene, &mut hunt, "purged", 600).await;
     let found = hunt.search(scene.daemon.pid());
     for name in ["ID token", "SecretAccessKey", "Token"] {
         assert!(found.contains_key(name), "{name} is held, and would be found: {found:?}");
@@ -228,7 +247,7 @@ async fn what_is_purged_leaves_the_memory() {
         body.len()
     );
     assert_eq!(http::send(scene.admin, &request).await.status, 200);
-    gone(&hunt, &scene, "purged").await;
+    gone(&hunt, scene, what).await;
     // The admin token is in force: it stays as long as the program.
     hunt.clear();
     hunt.add("admin token", ADMIN_TOKEN);
