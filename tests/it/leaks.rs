@@ -196,6 +196,13 @@ async fn upstream_echoes(scene: &Scene, secrets: &mut Secrets, said: &mut String
         scene.proxy.bend("*", fault);
         *said += &scene.ask("/v1/credentials", &token).await.body;
     }
+    // An answer that makes no sense, with the login for a request id.
+    scene.proxy.mend();
+    let token = marked("echoed in an answer");
+    secrets.add_token("ID token", &token);
+    let echo = Fault::Answers(200, vec![("x-amzn-requestid", token.clone())], "{\"IdentityId\": \"another\"}".into());
+    scene.proxy.bend("GetCredentialsForIdentity", echo);
+    *said += &scene.ask("/v1/credentials", &token).await.body;
     let refresh_token = refresh_token(CLIENT_ID);
     secrets.add("refresh token", &refresh_token);
     scene
