@@ -20,6 +20,7 @@ mod exec;
 mod faults;
 mod floors;
 mod flows;
+mod fuzz;
 mod grpc;
 mod leaks;
 mod lifecycle;

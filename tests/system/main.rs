@@ -11,6 +11,7 @@ mod support;
 mod clocks;
 mod go;
 mod crowds;
+mod heap;
 mod memory;
 mod names;
 mod observability;

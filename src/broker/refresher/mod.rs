@@ -9,6 +9,9 @@ mod land;
 mod launch;
 mod reload;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
