@@ -17,7 +17,7 @@
 //!
 //! | floor | rooms |
 //! |---|---|
-//! | F6 | `main` `cli` `app` `reload` `log`: what was typed, the wiring, another configuration, the end |
+//! | F6 | `main` `cli` `app` `confine` `reload` `log`: what was typed, the wiring, what the process gives up, another configuration, the end |
 //! | F5 | `config`: the only reader of the configuration and of the environment |
 //! | F4 | `dev`: a small Cognito and STS for `cupbearer dev` and tests |
 //! | F3 | `server`: the doors, bytes to question and back; one table from error to wire |
@@ -58,5 +58,6 @@ pub mod config;
 
 pub mod app;
 pub mod cli;
+mod confine;
 mod log;
 pub mod reload;

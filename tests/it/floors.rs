@@ -25,6 +25,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("config", 5),
     ("app", 6),
     ("cli", 6),
+    ("confine", 6),
     ("lib", 6),
     ("log", 6),
     ("main", 6),

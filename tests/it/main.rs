@@ -7,11 +7,13 @@
 
 mod clients;
 mod cognito_local;
+mod confined;
 mod core;
 mod dev;
 mod doors;
 mod doors_metrics;
 mod doors_socket;
+mod doors_tls;
 mod faults;
 mod floors;
 mod flows;

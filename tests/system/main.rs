@@ -8,7 +8,9 @@
 #[path = "../it/support/mod.rs"]
 mod support;
 
+mod beyond;
 mod clocks;
+mod least;
 mod memory;
 mod names;
 mod soak;

@@ -53,8 +53,8 @@ async fn a_crowd_beyond_the_file_limit_harms_nobody_who_is_in() {
             newcomers += 1;
         }
     }
-    let pid = scene.daemon.pid();
-    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    // Its own count: nobody but root sees the files of a process that gives nothing away.
+    let open = scene.metric("process_open_fds").await;
     drop(crowd);
     let left = Instant::now();
     while scene.ask("/v1/credentials", &alice).await.status != 200 {
@@ -65,7 +65,7 @@ async fn a_crowd_beyond_the_file_limit_harms_nobody_who_is_in() {
         "F13 2000 connects, {open} of 256 files open at the end; {asked} hits and probes, {newcomers} exchanges OK"
     );
     println!("F13 let in again {:?} after the crowd left", left.elapsed());
-    assert!(open < 256);
+    assert!(open > 0.0 && open < 256.0);
     scene.daemon.terminate();
     assert_eq!(scene.daemon.ended().await.code(), Some(0));
 }
