@@ -2,11 +2,12 @@
 
 use protox::prost::Message;
 
+#[expect(clippy::disallowed_methods, reason = "cargo tells a build script its directory by the environment")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=proto");
     let files = protox::compile(["cupbearer/v1/broker.proto"], ["proto"])?;
     // What reflection tells.
-    let place = std::path::Path::new(&std::env::var("OUT_DIR")?).join("interface.bin");
+    let place = std::path::PathBuf::from(std::env::var("OUT_DIR")?).join("interface.bin");
     std::fs::write(place, files.encode_to_vec())?;
     // Connections are ours on both sides: tonic's own transport is left out of the program.
     tonic_prost_build::configure().build_transport(false).compile_fds(files)?;
