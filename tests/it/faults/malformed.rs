@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::EXCHANGE;
 use crate::support::fault::{Fault, Rate, mixed, now_seconds};
 use crate::support::scene::{EMULATOR, Scene, embedded, stranger, token};
-use crate::support::settings::PLENTY;
+use crate::support::settings::{HALF_PATIENT, PLENTY};
 
 /// Twelve hours and room for unequal clocks: no credentials live longer.
 const LONGEST_SECONDS: i64 = 13 * 3600;
@@ -67,7 +67,7 @@ fn table() -> Vec<Fault> {
 /// table: each goes on with what it holds, and a newcomer is told to come again.
 #[tokio::test]
 async fn no_wrong_answer_is_kept_and_what_is_held_stays() {
-    let more = format!("---[refresh]\nat = 0.01\njitter = 0.0\nmin_remaining_seconds = 0\n{PLENTY}");
+    let more = format!("---[refresh]\nat = 0.01\njitter = 0.0\nmin_remaining_seconds = 0\n{HALF_PATIENT}{PLENTY}");
     let scene = Scene::with(&more, "deny").await;
     scene.proxy.bend(EXCHANGE, Fault::Expires(100));
     let users: Vec<_> = (0..30).map(|number| stranger(&format!("holder-{number}"))).collect();
@@ -112,7 +112,7 @@ async fn no_wrong_answer_is_kept_and_what_is_held_stays() {
 /// An answer is read to 64 KiB, and not unpacked.
 #[tokio::test]
 async fn a_huge_answer_is_cut_off_and_a_packed_one_left_packed() {
-    let scene = Scene::new().await;
+    let scene = Scene::with(&format!("---{HALF_PATIENT}"), "authenticated_role").await;
     assert_eq!(scene.ask("/v1/credentials", &token("alice")).await.status, 200);
     let before = scene.daemon.memory_kib("VmHWM");
     let json = vec![("content-type", "application/x-amz-json-1.1".to_owned())];

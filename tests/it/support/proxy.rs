@@ -237,6 +237,7 @@ async fn answer(shared: &Shared, plan: &SharedPlan, request: Request<Incoming>) 
     *plan.lock().unwrap() = fault.as_ref().map(Fault::plan).unwrap_or_default();
     match &fault {
         Some(Fault::Slow(delay)) => tokio::time::sleep(*delay).await,
+        Some(Fault::Held(gate)) => gate.passed().await,
         Some(Fault::Hangs) => std::future::pending::<()>().await,
         Some(Fault::Closes | Fault::Resets) => return Err(()),
         _ => {}
