@@ -1,8 +1,14 @@
 //! Compiles the gRPC interface; in Rust, so that a build needs no protoc.
 
+use protox::prost::Message;
+
+#[expect(clippy::disallowed_methods, reason = "cargo tells a build script its directory by the environment")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=proto");
     let files = protox::compile(["cupbearer/v1/broker.proto"], ["proto"])?;
+    // What reflection tells.
+    let place = std::path::PathBuf::from(std::env::var("OUT_DIR")?).join("interface.bin");
+    std::fs::write(place, files.encode_to_vec())?;
     // Connections are ours on both sides: tonic's own transport is left out of the program. Messages that hold secrets have
     // a `Debug` of ours (`src/server/proto.rs`).
     let secret = ["Credentials", "OpenSessionRequest", "OpenSessionResponse", "UpdateSessionRequest"];

@@ -17,7 +17,7 @@
 //!
 //! | floor | rooms |
 //! |---|---|
-//! | F7 | `main` `cli` `app` `reload` `log` `notify`: what was typed, the wiring, another configuration, the end |
+//! | F7 | `main` `cli` `app` `confine` `reload` `log` `notify`: what was typed, the wiring, what the process gives up, another configuration, the end |
 //! | F6 | `doctor`: what AWS and an application's surroundings have to be like for a configuration |
 //! | F5 | `config`: the only reader of the configuration and of the environment |
 //! | F4 | `dev`: a small Cognito and STS for `cupbearer dev` and tests |
@@ -64,6 +64,7 @@ pub mod doctor;
 
 pub mod app;
 pub mod cli;
+mod confine;
 mod log;
 mod notify;
 pub mod reload;

@@ -2,7 +2,7 @@
 //! user, token, role or path can become a series.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
@@ -11,7 +11,7 @@ use prometheus::{
     TextEncoder,
 };
 
-use crate::clock::Clock;
+use crate::clock::{Clock, epoch_seconds};
 
 /// Declares an enum whose variants are label values.
 macro_rules! labels {
@@ -99,6 +99,7 @@ pub struct Metrics {
     config_reloads: IntCounterVec,
     /// When the key set that is longest without a fetch was fetched.
     pub jwks_last_success: IntGauge,
+    certificate_expiry: Gauge,
     /// Lines of the audit log that were lost.
     pub audit_dropped: IntCounter,
     log_dropped: IntCounter,
@@ -173,6 +174,10 @@ impl Metrics {
             jwks_last_success: make.gauge(
                 "jwks_last_success_timestamp_seconds",
                 "When the key set that waits longest was last fetched.",
+            )?,
+            certificate_expiry: make.float_gauge(
+                "tls_certificate_expiry_timestamp_seconds",
+                "When the first certificate of server.tls expires; +Inf without TLS.",
             )?,
             audit_dropped: make.counter("audit_dropped_total", "Lines of the audit log that were lost.")?,
             log_dropped: make
@@ -257,6 +262,11 @@ impl Metrics {
     /// From now on `lost` tells how many lines of the log were lost.
     pub fn count_lost_lines(&self, lost: fn() -> u64) {
         *self.lost_lines.lock().unwrap_or_else(PoisonError::into_inner) = lost;
+    }
+
+    /// Notes when the doors' certificate expires, if they have one.
+    pub fn certificate_expires(&self, at: Option<SystemTime>) {
+        self.certificate_expiry.set(at.map_or(f64::INFINITY, |at| epoch_seconds(at) as f64));
     }
 
     /// Counts one configuration that was read while running.

@@ -23,6 +23,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::app::StartError;
 use crate::config;
+use crate::confine;
 use crate::log::{self, Format};
 
 /// A credential broker: Cognito user pool tokens in, short-lived AWS credentials out, kept fresh.
@@ -113,6 +114,9 @@ impl Cli {
     /// Runs the command and says how it went.
     #[must_use]
     pub fn run(self) -> ExitCode {
+        if let Err(error) = confine::from_the_start() {
+            return Failure::Failed(format!("core dumps cannot be switched off: {error}")).tell();
+        }
         let filter = self.log.log_level.or_else(config::log_filter);
         let log = log::start(self.log.log_format, filter.as_deref()).map_err(Failure::Usage);
         let done = log.and_then(|log| {

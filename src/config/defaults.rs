@@ -1,6 +1,6 @@
 //! What is in force where the file says nothing, and the bounds of what it may say. Knows no file.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -49,6 +49,14 @@ pub(super) const DEFAULT_RATES: Rates =
 pub(super) const DEFAULT_SESSIONS: usize = 10_000;
 pub(super) const DEFAULT_SESSIONS_PER_SUBJECT: usize = 32;
 pub(super) const DEFAULT_IDLE_SECONDS: u64 = 3600;
+
+/// The addresses beside loopback that SDKs call over plain http (AWS SDKs and Tools Reference Guide, "Container
+/// credential provider"): of ECS, and of EKS Pod Identity.
+pub(super) const LINK_LOCAL: [IpAddr; 3] = [
+    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),
+    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
+];
 
 pub(super) const DRAIN_SECONDS: RangeInclusive<u64> = 0..=3600;
 /// Of users and groups: the last one means none (chown(2)).

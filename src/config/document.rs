@@ -71,10 +71,18 @@ impl<'a> Table<'a> {
     /// The table `name`; an empty one if it is not there.
     pub(super) fn table(&mut self, name: &'static str) -> Self {
         let source = self.source;
-        let field = self.entry(name);
+        let field = self.present_table(name);
         let place = field.place.clone();
-        let entries = field.and_then(|value, place| source.typed(value.as_table(), "a table", value, place)).given();
-        Self::new(place, entries, source)
+        field.given().unwrap_or_else(|| Self::new(place, None, source))
+    }
+
+    /// The table `name`, where it makes a difference whether it is there.
+    pub(super) fn present_table(&mut self, name: &'static str) -> Field<Self> {
+        let source = self.source;
+        self.entry(name).and_then(|value, place| {
+            let entries = source.typed(value.as_table(), "a table", value, place)?;
+            Some(Self::new(place.clone(), Some(entries), source))
+        })
     }
 
     /// The tables of the array `name`.

@@ -52,6 +52,7 @@ pub(super) fn resolve(typed: raw::Document, read: ReadFile<'_>, found: &Found) -
     let other_files: Vec<_> = claims.secrets.files.values().chain(&token_file).cloned().collect();
     let ground = logins::Ground { user_pools: &user_pools, profiles: &profiles, read, other_files: &other_files };
     let configured = logins::configured_sessions(typed.configured_sessions, &ground, found);
+    let doors = doors::resolve(typed.server, &bounds, read, found);
     Config {
         upstream: upstream::Config {
             pool_regions: profiles.pool_regions(),
@@ -74,7 +75,7 @@ pub(super) fn resolve(typed: raw::Document, read: ReadFile<'_>, found: &Found) -
             access_tokens: profiles.access_tokens(),
             verdicts: verdicts(bounds.broker.entries),
         },
-        server: server::Config { admin_token, ..doors::resolve(typed.server, &bounds, found) },
+        server: server::Config { admin_token, ..doors.server },
         state: state(typed.state_dir, found),
         audit: audit_log(typed.audit, found),
         tracing: tracing(typed.tracing, found),
@@ -86,6 +87,8 @@ pub(super) fn resolve(typed: raw::Document, read: ReadFile<'_>, found: &Found) -
             configured_sessions: configured.sessions,
         },
         typed: Typed {
+            allow_non_loopback: doors.allow_non_loopback,
+            tls_files: doors.tls_files,
             token_file,
             templates: profiles.texts,
             client_secret_files: claims.secrets.files,

@@ -58,7 +58,19 @@ impl Config {
             None => page.note("metrics: none, they are on the admin address alone"),
         }
         self.show_unix_socket(page);
+        page.pair("grpc_reflection", self.server.grpc_reflection);
+        page.pair("allow_non_loopback", self.typed.allow_non_loopback);
+        self.show_tls(page);
         page.pair("drain_seconds", self.server.drain.as_secs());
+    }
+
+    fn show_tls(&self, page: &mut Page) {
+        let Some(files) = &self.typed.tls_files else { return page.note("tls: none, http and grpc are plain") };
+        let pair = [("cert_file", &*files.cert), ("key_file", &*files.key)];
+        page.table("tls", pair.into_iter().chain(files.client_ca.iter().map(|file| ("client_ca_file", &**file))));
+        if files.client_ca.is_none() {
+            page.note("client_ca_file: none, no caller shows a certificate");
+        }
     }
 
     fn show_unix_socket(&self, page: &mut Page) {

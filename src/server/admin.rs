@@ -24,7 +24,7 @@ use crate::metrics::{Listener, Outcome};
 use crate::server::accept::serve_http1;
 use crate::server::guard::Guard;
 use crate::server::http::{ServeFuture, bearer};
-use crate::server::{House, Phase, reply, status};
+use crate::server::{House, Phase, reply, status, tls};
 
 /// Prometheus's text format 0.0.4.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -106,6 +106,7 @@ fn readiness(waiting_for: &[String]) -> Response<Full<Bytes>> {
 
 fn metrics(house: &House) -> Result<Response<Full<Bytes>>, Error> {
     house.broker.observe();
+    tls::observe(house);
     let text = house.metrics.render().map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
     let mut response = reply::json(StatusCode::OK, text.into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(METRICS_TYPE));

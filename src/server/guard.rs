@@ -4,12 +4,13 @@
 //! adds forwarding headers; a browser adds Origin, Referer or Sec-Fetch-Site. An AWS SDK sends none of these.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use http::header::{HOST, ORIGIN, REFERER};
 use http::{HeaderMap, HeaderName, Uri, Version};
 
 use crate::error::{Error, Kind};
-use crate::server::{Limits, MAX_HEADERS};
+use crate::server::{Limits, MAX_HEADERS, Settings};
 
 /// Headers that only something between the caller and us would add.
 const FORWARDING: &[&str] = &[
@@ -33,7 +34,12 @@ pub(super) struct Guard {
 
 enum Names {
     Any,
-    Own { names: Vec<String>, port: u16 },
+    Own {
+        names: Vec<String>,
+        port: u16,
+        /// Where to look for the certificate, whose names are the door's too.
+        certificate: Option<Arc<Settings>>,
+    },
 }
 
 impl Guard {
@@ -48,7 +54,16 @@ impl Guard {
         if address.ip().is_loopback() {
             names.extend(["127.0.0.1", "localhost", "[::1]"].map(ToOwned::to_owned));
         }
-        Self { names: Names::Own { names, port: address.port() } }
+        Self { names: Names::Own { names, port: address.port(), certificate: None } }
+    }
+
+    /// The same, and it answers to the names of the certificate in force as well: whoever calls by one of them has found
+    /// the certificate right for it. Under any port, since what stands before a door often has another one.
+    pub(super) fn and_of_certificate(mut self, settings: &Arc<Settings>) -> Self {
+        if let Names::Own { certificate, .. } = &mut self.names {
+            *certificate = Some(Arc::clone(settings));
+        }
+        self
     }
 
     /// The guard of a door that is called by names which it cannot know.
@@ -92,13 +107,15 @@ impl Guard {
         if named.chain(target).all(|name| self.is_ours(name)) {
             Ok(())
         } else {
-            Err(forbidden("Host is not an address of this door: use http://127.0.0.1:PORT"))
+            Err(forbidden(
+                "Host is not an address of this door, or a name of its certificate: use http://127.0.0.1:PORT",
+            ))
         }
     }
 
     /// One SDK leaves the port out, so that it may be absent; another port is somebody else's.
     fn is_ours(&self, authority: &str) -> bool {
-        let Names::Own { names, port: own_port } = &self.names else { return true };
+        let Names::Own { names, port: own_port, certificate } = &self.names else { return true };
         let own = |name: &String| {
             authority.len() >= name.len()
                 && authority.is_char_boundary(name.len())
@@ -108,8 +125,17 @@ impl Guard {
                     None => authority.len() == name.len(),
                 }
         };
-        names.iter().any(own)
+        names.iter().any(own) || certificate.as_ref().is_some_and(|settings| is_of_certificate(settings, authority))
     }
+}
+
+fn is_of_certificate(settings: &Settings, authority: &str) -> bool {
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port),
+        _ => (authority, "0"),
+    };
+    let tls = settings.now().tls.clone();
+    port.parse::<u16>().is_ok() && tls.is_some_and(|tls| tls.bears(host))
 }
 
 fn forbidden(cause: &'static str) -> Error {

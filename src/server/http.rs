@@ -24,9 +24,10 @@ use crate::error::{Error, Kind};
 use crate::metrics::{Listener, Outcome};
 use crate::model::{Ask, Credentials};
 use crate::secret::CupToken;
-use crate::server::accept::serve_http1;
+use crate::server::accept::{serve_http1, serve_spoken};
 use crate::server::guard::Guard;
 use crate::server::peer::Peer;
+use crate::server::tls::{self, Card};
 use crate::server::{House, Phase, reply};
 
 /// Longest profile or alias in a path.
@@ -57,15 +58,22 @@ pub(super) fn door(
     house: &Arc<House>,
     address: SocketAddr,
 ) -> impl Fn(TcpStream, watch::Receiver<Phase>) -> ServeFuture {
-    let guard = Arc::new(Guard::new(address));
+    let guard = Arc::new(Guard::new(address).and_of_certificate(&house.settings));
     let house = Arc::clone(house);
     move |stream, phase| {
         let (house, guard) = (Arc::clone(&house), Arc::clone(&guard));
         Box::pin(async move {
             // One who is gone already is not served.
             let Ok(peer) = stream.peer_addr().map(Peer::Address) else { return };
-            serve_http1(stream, house.settings.now().limits, phase, |request| answer(&house, &guard, peer, request))
-                .await;
+            let (limits, tls) = {
+                let settings = house.settings.now();
+                (settings.limits, settings.tls.clone())
+            };
+            let Some(tls) = tls else {
+                return serve_http1(stream, limits, phase, |request| answer(&house, &guard, peer, None, request)).await;
+            };
+            let Some((stream, card)) = tls::greet(&house, Listener::Http, stream, tls).await else { return };
+            serve_spoken(stream, limits, phase, |request| answer(&house, &guard, peer, Some(&card), request)).await;
         })
     }
 }
@@ -74,12 +82,22 @@ pub(super) fn door(
 pub(super) type ServeFuture = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Answers one request; a panic on the way is counted and told as our bug.
-async fn answer(house: &House, guard: &Guard, peer: Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(
+    house: &House,
+    guard: &Guard,
+    peer: Peer,
+    card: Option<&Card>,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
     let started = house.clock.now().boot;
     let mut asked = None;
     let trail = house.trail(Listener::Http, request.headers());
-    let work = AssertUnwindSafe(credentials(house, guard, &request, &mut asked)).catch_unwind();
-    let done = trail.around(work).await;
+    let admitted = card.map_or(Ok(()), |card| card.check(house));
+    let work = AssertUnwindSafe(async {
+        admitted?;
+        credentials(house, guard, &request, &mut asked).await
+    });
+    let done = trail.around(work.catch_unwind()).await;
     let done = done.unwrap_or_else(|_panic| {
         house.metrics.panics.inc();
         Err(Error::new(Kind::Internal, "a request's handler panicked: this is a bug"))

@@ -18,6 +18,7 @@ mod report;
 mod settings;
 mod socket;
 mod status;
+pub mod tls;
 
 use std::future::Future;
 use std::io;
@@ -53,6 +54,7 @@ use peer::Peer;
 use report::Reporter;
 use socket::Socket;
 use status::Samples;
+use tls::Tls;
 
 /// Where the doors are and how much may come in.
 #[derive(Clone, Debug)]
@@ -65,6 +67,10 @@ pub struct Config {
     pub grpc_uds: Option<PathBuf>,
     /// Who may use that socket.
     pub grpc_uds_peers: LocalPeers,
+    /// What the HTTP and the gRPC door show; without it, they are plain. The other doors always are.
+    pub tls: Option<Arc<Tls>>,
+    /// Whether the gRPC door tells its interface to those who ask.
+    pub grpc_reflection: bool,
     /// The admin door.
     pub admin: SocketAddr,
     /// The door of scrapers and kubelets, if there is one.
@@ -198,7 +204,7 @@ impl Doors {
             health: HealthReporter::new(),
             ready_once: AtomicBool::new(false),
         });
-        let shared = house.settings.places();
+        let (shared, encrypted) = (house.settings.places(), house.settings.now().tls.is_some());
         let [own, scrapers] = std::array::from_fn(|_| Arc::new(Places::new(ADMIN_CONNECTIONS)));
         let connections =
             |places: &Arc<Places>| Connections::new(Arc::clone(places), Arc::clone(&house.metrics), phase.clone());
@@ -213,12 +219,13 @@ impl Doors {
             }
         };
         tokio::join!(
-            connections(shared).serve(self.http, http::door(&house, http)),
-            connections(shared).serve(self.grpc, grpc::door(&house, grpc)),
+            connections(shared).encrypted(encrypted).serve(self.http, http::door(&house, http)),
+            connections(shared).encrypted(encrypted).serve(self.grpc, grpc::door(&house, grpc)),
             connections(&own).serve(self.admin, admin::door(&house, admin)),
             metrics_door,
             unix_door,
             grpc::watch_health(&house),
+            tls::watch(&house),
             until_stopping(&house, house.broker.sweep_sessions()),
             until_stopping(&house, house.samples.take_always(&house.metrics)),
         );
@@ -241,6 +248,15 @@ impl House {
         let took = self.clock.now().boot.saturating_sub(started);
         self.metrics.answered(listener, outcome, took);
         debug!(listener = listener.as_str(), outcome = outcome.as_str(), took_us = took.as_micros(), "answered");
+    }
+
+    /// Where a session's credentials are.
+    fn credentials_uri(&self, session_id: &str) -> String {
+        let (scheme, authority) = match &self.settings.now().tls {
+            Some(tls) => ("https", tls.authority(self.http)),
+            None => ("http", self.http.to_string()),
+        };
+        format!("{scheme}://{authority}/v1/sessions/{session_id}")
     }
 
     /// Writes a decision on credentials into the audit log.

@@ -15,6 +15,9 @@ mod generated {
     tonic::include_proto!("cupbearer.v1");
 }
 
+/// The interface as a `google.protobuf.FileDescriptorSet`, with what it is made of.
+pub(super) const INTERFACE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/interface.bin"));
+
 pub use generated::credential_broker_client::CredentialBrokerClient;
 pub use generated::credential_broker_server::{CredentialBroker, CredentialBrokerServer};
 pub use generated::{

@@ -28,6 +28,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("doctor", 6),
     ("app", 7),
     ("cli", 7),
+    ("confine", 7),
     ("lib", 7),
     ("log", 7),
     ("main", 7),

@@ -7,6 +7,7 @@
 
 mod clients;
 mod cognito_local;
+mod confined;
 mod core;
 mod deploy;
 mod dev;
@@ -15,6 +16,7 @@ mod doctor;
 mod doors;
 mod doors_metrics;
 mod doors_socket;
+mod doors_tls;
 mod examples;
 mod exec;
 mod faults;

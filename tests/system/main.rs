@@ -8,10 +8,12 @@
 #[path = "../it/support/mod.rs"]
 mod support;
 
+mod beyond;
 mod clocks;
 mod go;
 mod crowds;
 mod heap;
+mod least;
 mod memory;
 mod names;
 mod observability;

@@ -36,7 +36,17 @@ pub(super) struct Server {
     pub(super) grpc_uds: Field<String>,
     pub(super) grpc_uds_allow_uids: Field<Numbers>,
     pub(super) grpc_uds_allow_gids: Field<Numbers>,
+    pub(super) grpc_reflection: Field<bool>,
+    pub(super) allow_non_loopback: Field<bool>,
+    pub(super) tls: Field<Tls>,
     pub(super) drain_seconds: Field<i64>,
+}
+
+/// `server.tls`
+pub(super) struct Tls {
+    pub(super) cert_file: Field<String>,
+    pub(super) key_file: Field<String>,
+    pub(super) client_ca_file: Field<String>,
 }
 
 /// `[aws]`
@@ -183,10 +193,25 @@ impl Server {
             grpc_uds: table.take("grpc_uds"),
             grpc_uds_allow_uids: table.take("grpc_uds_allow_uids"),
             grpc_uds_allow_gids: table.take("grpc_uds_allow_gids"),
+            grpc_reflection: table.take("grpc_reflection"),
+            allow_non_loopback: table.take("allow_non_loopback"),
+            tls: table.present_table("tls").map(Tls::read),
             drain_seconds: table.take("drain_seconds"),
         };
-        table.finish(&["grpc_reflection", "allow_non_loopback", "tls"]);
+        table.finish(&[]);
         server
+    }
+}
+
+impl Tls {
+    fn read(mut table: Table<'_>) -> Self {
+        let tls = Self {
+            cert_file: table.take("cert_file"),
+            key_file: table.take("key_file"),
+            client_ca_file: table.take("client_ca_file"),
+        };
+        table.finish(&[]);
+        tls
     }
 }
 

@@ -1,6 +1,7 @@
 //! The gRPC door: `cupbearer.v1.CredentialBroker` and `grpc.health.v1`, over HTTP/2 and nothing else,
 //! on a TCP and on a Unix socket.
 
+mod reflection;
 mod service;
 
 use std::convert::Infallible;
@@ -36,6 +37,7 @@ use crate::server::guard::Guard;
 use crate::server::http::ServeFuture;
 use crate::server::peer::Peer;
 use crate::server::proto::CredentialBrokerServer;
+use crate::server::tls::{self, Card};
 use crate::server::{House, Limits, MAX_HEADERS, Phase, reply, stopping};
 use crate::trace::Trail;
 
@@ -70,13 +72,18 @@ pub(super) fn door(
     house: &Arc<House>,
     address: SocketAddr,
 ) -> impl Fn(TcpStream, watch::Receiver<Phase>) -> ServeFuture {
-    let door = Arc::new(Door::new(house, Guard::new(address)));
+    let door = Arc::new(Door::new(house, Guard::new(address).and_of_certificate(&house.settings)));
     move |stream: TcpStream, phase| {
         let door = Arc::clone(&door);
         Box::pin(async move {
             // One who is gone already is not served.
             let Ok(peer) = stream.peer_addr().map(Peer::Address) else { return };
-            enter(stream, phase, &door, Connection::new(Listener::Grpc, peer)).await;
+            let connection = Connection::new(Listener::Grpc, peer);
+            let Some(tls) = door.house.settings.now().tls.clone() else {
+                return enter(stream, phase, &door, connection).await;
+            };
+            let Some((stream, card)) = tls::greet(&door.house, Listener::Grpc, stream, tls).await else { return };
+            enter(stream, phase, &door, Connection { card: Some(Arc::new(card)), ..connection }).await;
         })
     }
 }
@@ -113,7 +120,7 @@ impl Door {
         let service = CredentialBrokerServer::new(Grpc(Arc::clone(house))).max_decoding_message_size(MESSAGE_BYTES);
         let health = tonic_health::server::HealthService::from_health_reporter(house.health.clone());
         let health = tonic_health::pb::health_server::HealthServer::new(health);
-        let routes = Routes::new(service).add_service(health).prepare();
+        let routes = reflection::add(Routes::new(service).add_service(health)).prepare();
         Self { house: Arc::clone(house), guard, routes }
     }
 }
@@ -123,12 +130,14 @@ impl Door {
 struct Connection {
     listener: Listener,
     peer: Peer,
+    /// What was shown, under TLS.
+    card: Option<Arc<Card>>,
     watches: Arc<Semaphore>,
 }
 
 impl Connection {
     fn new(listener: Listener, peer: Peer) -> Self {
-        Self { listener, peer, watches: Arc::new(Semaphore::new(WATCHES)) }
+        Self { listener, peer, card: None, watches: Arc::new(Semaphore::new(WATCHES)) }
     }
 
     /// For a request that no connection of this door brought.
@@ -240,9 +249,14 @@ async fn judged(
     if let Err(error) = judge(door, connection, &request) {
         return refuse(house, listener, trail, &error);
     }
-    let health = request.uri().path().starts_with("/grpc.health.v1.");
+    let path = request.uri().path();
+    let reflection = path.starts_with(reflection::PREFIX);
+    if reflection && !house.settings.now().grpc_reflection {
+        return refuse(house, listener, &Error::new(Kind::MethodNotAllowed, "server.grpc_reflection is off"));
+    }
+    let others = reflection || path.starts_with("/grpc.health.v1.");
     match AssertUnwindSafe(door.routes.clone().call(request)).catch_unwind().await {
-        Ok(Ok(response)) if health => response,
+        Ok(Ok(response)) if others => response,
         Ok(Ok(response)) => match tonics_own(response.headers()) {
             Some(error) => refuse(house, listener, trail, &error),
             None => response,
@@ -262,6 +276,7 @@ fn judge(door: &Door, connection: &Connection, request: &HttpRequest<Incoming>) 
         let cause = format!("{peer} is in neither of server.grpc_uds_allow_uids and grpc_uds_allow_gids");
         return Err(Error::new(Kind::ForbiddenRequest, cause));
     }
+    connection.card.as_ref().map_or(Ok(()), |card| card.check(&door.house))?;
     door.guard.check(settings.limits, request.version(), request.uri(), request.headers())
 }
 

@@ -119,7 +119,7 @@ impl CredentialBroker for Grpc {
             call.connection.audited(house, &call.trail, Some(&ask), &Err(error.clone()));
         }
         let done = done.map(|opened| OpenSessionResponse {
-            credentials_uri: format!("http://{}/v1/sessions/{}", house.http, opened.id),
+            credentials_uri: house.credentials_uri(&opened.id),
             session_id: opened.id,
             authorization_token: opened.authorization.expose_secret().to_owned(),
             expires_at: Some(timestamp(opened.expires.wall())),

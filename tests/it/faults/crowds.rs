@@ -59,8 +59,8 @@ async fn a_crowd_beyond_the_file_limit_harms_nobody_who_is_in() {
     let (worked, looked) = (scene.daemon.cpu_time(), Instant::now());
     tokio::time::sleep(Duration::from_secs(2)).await;
     let share = (scene.daemon.cpu_time() - worked).as_secs_f64() / looked.elapsed().as_secs_f64();
-    let pid = scene.daemon.pid();
-    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    // Its own count: nobody but root sees the files of a process that gives nothing away.
+    let open = scene.metric("process_open_fds").await;
     drop(crowd);
     let left = Instant::now();
     while scene.ask("/v1/credentials", &alice).await.status != 200 {
@@ -73,7 +73,7 @@ async fn a_crowd_beyond_the_file_limit_harms_nobody_who_is_in() {
     println!("F13 {:.1} % of a processor with the crowd at the doors", share * 100.0);
     assert!(share < 0.5, "it spins: {share:.2} of a processor");
     println!("F13 let in again {:?} after the crowd left", left.elapsed());
-    assert!(open < 256);
+    assert!(open > 0.0 && open < 256.0);
     scene.daemon.terminate();
     assert_eq!(scene.daemon.ended().await.code(), Some(0));
 }
