@@ -40,6 +40,7 @@ impl Broker {
         let renewed = old.renewed(verifier, config.profiles, config.policy.min_remaining);
         let generation = renewed.generation;
         self.sessions.limit(config.sessions);
+        self.failures.change(config.limits.floods.failures_per_peer);
         self.rulebook.store(Arc::new(renewed));
         self.end_refused_sessions();
         // After the swap, so that whoever is woken finds the new rulebook.

@@ -22,7 +22,9 @@ use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use crate::metrics::Metrics;
+use crate::server::lines::Lines;
 use crate::server::listen::Listen;
+use crate::server::patient::Patient;
 use crate::server::{Limits, MAX_HEADERS, Phase, Places, stopping};
 
 /// Time for a new connection to say its first byte.
@@ -143,14 +145,33 @@ async fn speaks(stream: &TcpStream) -> bool {
 
 /// Serves HTTP/1.1 on `stream`: `http1` alone and with a timer, since hyper-util's builder for either protocol has no
 /// deadline before it knows which one it is.
-pub async fn serve_http1<F, S>(stream: TcpStream, limits: Limits, mut phase: watch::Receiver<Phase>, answer: F)
+pub async fn serve_http1<F, S>(stream: TcpStream, limits: Limits, phase: watch::Receiver<Phase>, answer: F)
 where
     F: Fn(Request<Incoming>) -> S,
     S: Future<Output = Response<Full<Bytes>>>,
 {
-    if !speaks(&stream).await {
-        return;
+    if speaks(&stream).await {
+        converse(stream, limits, phase, answer).await;
     }
+}
+
+/// The same for a door that takes no bodies, and can be strict about line breaks.
+pub(super) async fn serve_http1_heads<F, S>(stream: TcpStream, limits: Limits, phase: watch::Receiver<Phase>, answer: F)
+where
+    F: Fn(Request<Incoming>) -> S,
+    S: Future<Output = Response<Full<Bytes>>>,
+{
+    if speaks(&stream).await {
+        converse(Lines::new(stream), limits, phase, answer).await;
+    }
+}
+
+async fn converse<C, F, S>(stream: C, limits: Limits, mut phase: watch::Receiver<Phase>, answer: F)
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    F: Fn(Request<Incoming>) -> S,
+    S: Future<Output = Response<Full<Bytes>>>,
+{
     let service = service_fn(|request| {
         let answer = answer(request);
         async move { Ok::<_, Infallible>(answer.await) }
@@ -160,7 +181,7 @@ where
         .header_read_timeout(HEADER_TIMEOUT)
         .max_headers(MAX_HEADERS)
         .max_buf_size(limits.header_bytes + REQUEST_LINE_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Patient::new(stream)), service);
     let mut serving = pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,

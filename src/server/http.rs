@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -24,7 +24,7 @@ use crate::error::{Error, Kind};
 use crate::metrics::{Listener, Outcome};
 use crate::model::{Ask, Credentials};
 use crate::secret::CupToken;
-use crate::server::accept::serve_http1;
+use crate::server::accept::serve_http1_heads;
 use crate::server::guard::Guard;
 use crate::server::peer::Peer;
 use crate::server::{House, Phase, reply};
@@ -64,8 +64,8 @@ pub(super) fn door(
         Box::pin(async move {
             // One who is gone already is not served.
             let Ok(peer) = stream.peer_addr().map(Peer::Address) else { return };
-            serve_http1(stream, house.settings.now().limits, phase, |request| answer(&house, &guard, peer, request))
-                .await;
+            let limits = house.settings.now().limits;
+            serve_http1_heads(stream, limits, phase, |request| answer(&house, &guard, peer, request)).await;
         })
     }
 }
@@ -77,11 +77,8 @@ pub(super) type ServeFuture = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>
 async fn answer(house: &House, guard: &Guard, peer: Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let started = house.clock.now().boot;
     let mut asked = None;
-    let done = AssertUnwindSafe(credentials(house, guard, &request, &mut asked)).catch_unwind().await;
-    let done = done.unwrap_or_else(|_panic| {
-        house.metrics.panics.inc();
-        Err(Error::new(Kind::Internal, "a request's handler panicked: this is a bug"))
-    });
+    let done = AssertUnwindSafe(credentials(house, guard, peer, &request, &mut asked)).catch_unwind().await;
+    let done = done.unwrap_or_else(|_panic| Err(house.panicked()));
     house.audited(Listener::Http, peer, asked.as_ref(), &done);
     let (response, outcome) = match done {
         Ok(grant) => (granted(&grant.credentials), if grant.near_expiry { Outcome::NearExpiry } else { Outcome::Ok }),
@@ -94,11 +91,12 @@ async fn answer(house: &House, guard: &Guard, peer: Peer, request: Request<Incom
     response
 }
 
-/// The order of judgement: guard, method, body, path, token, and then what the broker says. What was asked for is left
+/// The order of judgement: guard, method, framing, body, path, token, and then what the broker says. What was asked for is left
 /// in `asked`.
 async fn credentials(
     house: &House,
     guard: &Guard,
+    peer: Peer,
     request: &Request<Incoming>,
     asked: &mut Option<Ask>,
 ) -> Result<Grant, Error> {
@@ -107,6 +105,12 @@ async fn credentials(
     guard.check(settings.limits, request.version(), request.uri(), headers)?;
     if request.method() != Method::GET {
         return Err(Error::new(Kind::MethodNotAllowed, "the method is not GET"));
+    }
+    if is_ambiguous(headers) {
+        return Err(Error::new(Kind::InvalidRequest, "where the request ends can be read in two ways"));
+    }
+    if headers.get_all(UPGRADE).iter().any(|protocol| protocol != "h2c") {
+        return Err(Error::new(Kind::InvalidRequest, "no other protocol is spoken here (Upgrade)"));
     }
     if has_body(headers) {
         return Err(Error::new(Kind::RequestTooLarge, "a GET with a body"));
@@ -119,7 +123,7 @@ async fn credentials(
     let visit = Visit { holder: true, hold: settings.cold_hold, hold_failures: true };
     match place {
         Place::Credentials(ask) => {
-            let token = bearer(headers)?;
+            let token = bearer(headers)?.presented_by(peer.presenter());
             house.broker.credentials(&token, asked.insert(ask), visit).await
         }
         Place::Session(id) => {
@@ -199,6 +203,15 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<CupToken, Error> {
         return Err(refuse("the Authorization header is empty"));
     }
     Ok(CupToken::new(token))
+}
+
+/// What two readers may take for two requests, or for one (RFC 9112 section 6.3). Those that hyper takes at all: a coding
+/// that is not `chunked`, or a length beside one.
+fn is_ambiguous(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let coding = codings.next();
+    coding.is_some_and(|coding| coding != "chunked" || codings.next().is_some() || headers.contains_key(CONTENT_LENGTH))
+        || headers.get_all(CONTENT_LENGTH).iter().count() > 1
 }
 
 fn has_body(headers: &HeaderMap) -> bool {

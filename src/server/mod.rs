@@ -10,7 +10,9 @@ mod descriptors;
 mod grpc;
 mod guard;
 mod http;
+mod lines;
 mod listen;
+mod patient;
 mod peer;
 pub mod proto;
 mod reply;
@@ -219,6 +221,12 @@ impl Doors {
 impl House {
     fn phase(&self) -> Phase {
         *self.phase.borrow()
+    }
+
+    /// Counts a panic of a request's handler, and says what its caller is told.
+    fn panicked(&self) -> Error {
+        self.metrics.panics.inc();
+        Error::new(Kind::Internal, "a request's handler panicked: this is a bug")
     }
 
     /// Counts one answered request that came in at `started`, by the boot-time clock.

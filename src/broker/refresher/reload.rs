@@ -18,6 +18,7 @@ impl Refresher {
     pub(super) fn reload(&mut self, reload: Reload) {
         self.policy = reload.policy;
         self.limits = reload.limits;
+        self.misses.change(self.limits.floods.misses_per_subject);
         self.exchange = reload.exchange.unwrap_or_else(|| Arc::clone(&self.exchange));
         let rulebook = self.rulebook.load_full();
         self.doubted = self.entries.keys_where(|entry| rulebook.doubts(&entry.wanted)).into();
