@@ -6,6 +6,7 @@
 mod cache;
 mod entries;
 mod explain;
+mod floods;
 mod guests;
 mod key;
 mod profile;
@@ -40,6 +41,7 @@ use crate::trace::Cause;
 use crate::upstream::{Exchange, Flow};
 
 pub use explain::{Explanation, explain};
+pub use floods::Floods;
 pub use profile::{Profile, SessionTemplates};
 pub use refresher::{Limits, Refresher};
 pub use schedule::Policy;
@@ -50,6 +52,7 @@ pub use wishes::Selector;
 
 use cache::{Cache, Slot};
 use entries::Wanted;
+use floods::Failures;
 use key::{Key, Subject};
 use rulebook::{InForce, Rulebook};
 use sessions::Sessions;
@@ -116,6 +119,7 @@ pub struct Broker {
     cache: Arc<Cache>,
     sessions: Sessions,
     watchers: Watchers,
+    failures: Failures,
     wishes: mpsc::Sender<Wish>,
     refresher_lives: Arc<AtomicBool>,
     clock: Clock,
@@ -161,6 +165,7 @@ impl Broker {
             cache,
             sessions: Sessions::new(config.sessions, config.configured_sessions),
             watchers: Watchers::default(),
+            failures: Failures::new(config.limits.floods.failures_per_peer),
             wishes,
             clock,
             chance,
@@ -260,8 +265,12 @@ impl Broker {
     async fn verify(&self, token: &CupToken) -> Result<(Arc<Rulebook>, Arc<Caller>), Error> {
         loop {
             let rulebook = self.rulebook.load_full();
-            let verified = rulebook.verifier.verify(token).await;
+            let may_judge = || self.failures.admit(token.presenter(), self.clock.now().boot);
+            let verified = rulebook.verifier.verify_if(token, may_judge).await;
             if Arc::ptr_eq(&rulebook, &self.rulebook.load()) {
+                if verified.as_ref().is_err_and(|error| error.kind() == Kind::Unauthorized) {
+                    self.failures.count(token.presenter(), self.clock.now().boot);
+                }
                 return verified.map(|caller| (rulebook, caller));
             }
         }

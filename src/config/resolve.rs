@@ -110,6 +110,16 @@ fn bounds(typed: raw::Limits, concurrency: Field<i64>, found: &Found) -> Bounds 
         let place = if header_bytes.is_given() { &header_bytes.place } else { &token_bytes.place };
         found.tell(place, "out of range: header_bytes must be more than token_bytes, since the token is in a header");
     }
+    let floods = broker::Floods {
+        misses_per_subject: typed
+            .misses_per_subject_per_second
+            .ranged(&FLOOD, found)
+            .or(DEFAULT_FLOODS.misses_per_subject),
+        failures_per_peer: typed
+            .failures_per_peer_per_second
+            .ranged(&FLOOD, found)
+            .or(DEFAULT_FLOODS.failures_per_peer),
+    };
     let milliseconds =
         |field: Field<i64>, range, default| Duration::from_millis(field.ranged(range, found).or(default));
     Bounds {
@@ -126,6 +136,7 @@ fn bounds(typed: raw::Limits, concurrency: Field<i64>, found: &Found) -> Bounds 
                 .entries_per_subject
                 .ranged(&ENTRIES_PER_SUBJECT, found)
                 .or(DEFAULT_ENTRIES_PER_SUBJECT),
+            floods,
             concurrency: concurrency.ranged(&CONCURRENCY, found).or(DEFAULT_CONCURRENCY),
             exchange_timeout: milliseconds(
                 typed.exchange_timeout_ms,

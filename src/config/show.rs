@@ -124,6 +124,8 @@ impl Config {
         page.pair("exchange_timeout_ms", milliseconds(broker.exchange_timeout));
         page.pair("entries", broker.entries);
         page.pair("entries_per_subject", broker.entries_per_subject);
+        page.pair("misses_per_subject_per_second", broker.floods.misses_per_subject);
+        page.pair("failures_per_peer_per_second", broker.floods.failures_per_peer);
         page.pair("connections", server.connections);
         page.pair("token_bytes", self.auth.token_bytes);
         page.pair("header_bytes", server.header_bytes);

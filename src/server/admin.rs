@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bytes::Bytes;
@@ -120,7 +121,8 @@ async fn purge(house: &House, own: &SecretString, request: Request<Incoming>) ->
     if verify_slices_are_equal(&brought, &sha256(own.expose_secret().as_bytes())).is_err() {
         return Err(Error::new(Kind::Unauthorized, "the token is not that of admin.token_file"));
     }
-    let body = Limited::new(request.into_body(), PURGE_BYTES).collect().await;
+    let body = Limited::new(request.into_body(), PURGE_BYTES).collect();
+    let body = tokio::time::timeout(PURGE_TIMEOUT, body).await.map_err(|_elapsed| not_a_purge())?;
     let body = body.map_err(|_| Error::new(Kind::RequestTooLarge, "the body of a purge is larger than 8 KiB"))?;
     let typed: Purge = serde_json::from_slice(&body.to_bytes()).map_err(|_| not_a_purge())?;
     let selector = typed.selector().ok_or_else(not_a_purge)?;
@@ -136,6 +138,9 @@ async fn purge(house: &House, own: &SecretString, request: Request<Incoming>) ->
 
 /// Longest body of a purge.
 const PURGE_BYTES: usize = 8 * 1024;
+
+/// Time for the whole of it.
+const PURGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a purge may say: one of the three, and nothing else.
 #[derive(Deserialize)]

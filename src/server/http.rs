@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -24,8 +24,9 @@ use crate::error::{Error, Kind};
 use crate::metrics::{Listener, Outcome};
 use crate::model::{Ask, Credentials};
 use crate::secret::CupToken;
-use crate::server::accept::{serve_http1, serve_spoken};
+use crate::server::accept::{serve_http1_heads, serve_spoken};
 use crate::server::guard::Guard;
+use crate::server::lines::Lines;
 use crate::server::peer::Peer;
 use crate::server::tls::{self, Card};
 use crate::server::{House, Phase, reply};
@@ -70,10 +71,14 @@ pub(super) fn door(
                 (settings.limits, settings.tls.clone())
             };
             let Some(tls) = tls else {
-                return serve_http1(stream, limits, phase, |request| answer(&house, &guard, peer, None, request)).await;
+                return serve_http1_heads(stream, limits, phase, |request| answer(&house, &guard, peer, None, request))
+                    .await;
             };
             let Some((stream, card)) = tls::greet(&house, Listener::Http, stream, tls).await else { return };
-            serve_spoken(stream, limits, phase, |request| answer(&house, &guard, peer, Some(&card), request)).await;
+            serve_spoken(Lines::new(stream), limits, phase, |request| {
+                answer(&house, &guard, peer, Some(&card), request)
+            })
+            .await;
         })
     }
 }
@@ -95,13 +100,10 @@ async fn answer(
     let admitted = card.map_or(Ok(()), |card| card.check(house));
     let work = AssertUnwindSafe(async {
         admitted?;
-        credentials(house, guard, &request, &mut asked).await
+        credentials(house, guard, peer, &request, &mut asked).await
     });
     let done = trail.around(work.catch_unwind()).await;
-    let done = done.unwrap_or_else(|_panic| {
-        house.metrics.panics.inc();
-        Err(Error::new(Kind::Internal, "a request's handler panicked: this is a bug"))
-    });
+    let done = done.unwrap_or_else(|_panic| Err(house.panicked()));
     house.audited(Listener::Http, peer, &trail, asked.as_ref(), &done);
     let (response, outcome) = match done {
         Ok(grant) => (granted(&grant.credentials), if grant.near_expiry { Outcome::NearExpiry } else { Outcome::Ok }),
@@ -115,11 +117,12 @@ async fn answer(
     response
 }
 
-/// The order of judgement: guard, method, body, path, token, and then what the broker says. What was asked for is left
+/// The order of judgement: guard, method, framing, body, path, token, and then what the broker says. What was asked for is left
 /// in `asked`.
 async fn credentials(
     house: &House,
     guard: &Guard,
+    peer: Peer,
     request: &Request<Incoming>,
     asked: &mut Option<Ask>,
 ) -> Result<Grant, Error> {
@@ -128,6 +131,12 @@ async fn credentials(
     guard.check(settings.limits, request.version(), request.uri(), headers)?;
     if request.method() != Method::GET {
         return Err(Error::new(Kind::MethodNotAllowed, "the method is not GET"));
+    }
+    if is_ambiguous(headers) {
+        return Err(Error::new(Kind::InvalidRequest, "where the request ends can be read in two ways"));
+    }
+    if headers.get_all(UPGRADE).iter().any(|protocol| protocol != "h2c") {
+        return Err(Error::new(Kind::InvalidRequest, "no other protocol is spoken here (Upgrade)"));
     }
     if has_body(headers) {
         return Err(Error::new(Kind::RequestTooLarge, "a GET with a body"));
@@ -140,7 +149,7 @@ async fn credentials(
     let visit = Visit { holder: true, hold: settings.cold_hold, hold_failures: true };
     match place {
         Place::Credentials(ask) => {
-            let token = bearer(headers)?;
+            let token = bearer(headers)?.presented_by(peer.presenter());
             house.broker.credentials(&token, asked.insert(ask), visit).await
         }
         Place::Session(id) => {
@@ -220,6 +229,15 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<CupToken, Error> {
         return Err(refuse("the Authorization header is empty"));
     }
     Ok(CupToken::new(token))
+}
+
+/// What two readers may take for two requests, or for one (RFC 9112 section 6.3). Those that hyper takes at all: a coding
+/// that is not `chunked`, or a length beside one.
+fn is_ambiguous(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let coding = codings.next();
+    coding.is_some_and(|coding| coding != "chunked" || codings.next().is_some() || headers.contains_key(CONTENT_LENGTH))
+        || headers.get_all(CONTENT_LENGTH).iter().count() > 1
 }
 
 fn has_body(headers: &HeaderMap) -> bool {

@@ -10,7 +10,9 @@ mod descriptors;
 mod grpc;
 mod guard;
 mod http;
+mod lines;
 mod listen;
+mod patient;
 mod peer;
 pub mod proto;
 mod reply;
@@ -241,6 +243,12 @@ impl House {
     /// What the next request is known by; it came with `headers`.
     fn trail(&self, listener: Listener, headers: &HeaderMap) -> Trail {
         Trail::begin(self.request_ids.fetch_add(1, Ordering::Relaxed), headers, listener.as_str())
+    }
+
+    /// Counts a panic of a request's handler, and says what its caller is told.
+    fn panicked(&self) -> Error {
+        self.metrics.panics.inc();
+        Error::new(Kind::Internal, "a request's handler panicked: this is a bug")
     }
 
     /// Counts one answered request that came in at `started`, by the boot-time clock.

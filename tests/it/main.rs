@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests see the real clock and their own environment")]
 #![allow(clippy::print_stdout, reason = "figures are told with --nocapture")]
 
+mod attacks;
 mod clients;
 mod cognito_local;
 mod confined;

@@ -10,8 +10,8 @@ mod support;
 
 mod beyond;
 mod clocks;
-mod go;
 mod crowds;
+mod go;
 mod heap;
 mod least;
 mod memory;

@@ -164,7 +164,8 @@ async fn ten_thousand_identities_and_a_million_tokens_fit_into_64_mib() {
     let _machine = MACHINE.lock().await;
     let cage = Cage::new();
     let proxy = embedded().await;
-    let more = format!("---[limits]\nentries = {IDENTITIES}\n{PLENTY}");
+    // The flood is to be judged, and not refused unseen.
+    let more = format!("---[limits]\nentries = {IDENTITIES}\nfailures_per_peer_per_second = 1_000_000\n{PLENTY}");
     let text = Settings { more: &more, ..Settings::new(&proxy.url) }.text();
     let mut scene = Scene::started_by(proxy, &text, |arguments| cage.command(arguments)).await;
     scene.daemon.ready().await;

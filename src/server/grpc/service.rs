@@ -1,9 +1,11 @@
 //! The calls of `cupbearer.v1.CredentialBroker`: messages in, a question to the broker, messages out.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures::FutureExt;
 use futures::stream::{Stream, unfold};
 use http::HeaderMap;
 use secrecy::{ExposeSecret, SecretString};
@@ -15,6 +17,7 @@ use crate::broker::{Grant, Visit, Watch};
 use crate::error::{Error, Kind};
 use crate::metrics::{Listener, Outcome};
 use crate::model::Ask;
+use crate::secret::CupToken;
 use crate::server::grpc::Connection;
 use crate::server::http::bearer;
 use crate::server::proto::{
@@ -45,7 +48,7 @@ impl CredentialBroker for Grpc {
         let longest = house.settings.now().longest_hold;
         let hold = timeout(&call.headers).map_or(longest, |timeout| (timeout - margin(timeout)).min(longest));
         let visit = Visit { holder: false, hold, hold_failures: false };
-        let done = match bearer(&call.headers) {
+        let done = match token(&call.headers, &call.connection) {
             Ok(token) => house.broker.credentials(&token, &ask, visit).await,
             Err(error) => Err(error),
         };
@@ -63,7 +66,7 @@ impl CredentialBroker for Grpc {
         let (house, message) = (call.house, call.message);
         let ask = ask(message.profile, message.role, message.session_policy, message.policy_arns);
         let hold = house.settings.now().longest_hold;
-        let opened = match (bearer(&call.headers), call.connection.place_to_watch()) {
+        let opened = match (token(&call.headers, &call.connection), call.connection.place_to_watch()) {
             (Ok(token), Some(place)) => {
                 let watch = Watch::open(&house.broker, token, ask.clone(), hold).await;
                 watch.map(|watch| (watch, place))
@@ -89,7 +92,7 @@ impl CredentialBroker for Grpc {
         let call = Call::new(&self.0, request);
         let (house, message) = (call.house, call.message);
         let ask = ask(message.profile, message.role, String::new(), Vec::new());
-        let done = match bearer(&call.headers) {
+        let done = match token(&call.headers, &call.connection) {
             Ok(token) => house.broker.explain(&token, &ask).await,
             Err(error) => Err(error),
         };
@@ -111,7 +114,7 @@ impl CredentialBroker for Grpc {
         let (house, message) = (call.house, call.message);
         let ask = ask(message.profile, message.role, message.session_policy, message.policy_arns);
         let refresh_token = secret(message.refresh_token);
-        let done = match bearer(&call.headers) {
+        let done = match token(&call.headers, &call.connection) {
             Ok(token) => house.broker.open_session(token, ask.clone(), refresh_token).await,
             Err(error) => Err(error),
         };
@@ -134,7 +137,7 @@ impl CredentialBroker for Grpc {
         let call = Call::new(&self.0, request);
         let (house, message) = (call.house, call.message);
         let refresh_token = secret(message.refresh_token);
-        let done = match bearer(&call.headers) {
+        let done = match token(&call.headers, &call.connection) {
             Ok(token) => house.broker.update_session(token, &message.session_id, refresh_token).await,
             Err(error) => Err(error),
         };
@@ -149,7 +152,7 @@ impl CredentialBroker for Grpc {
         let call = Call::new(&self.0, request);
         let (house, message) = (call.house, call.message);
         let revoke = message.revoke_refresh_token;
-        let done = match bearer(&call.headers) {
+        let done = match token(&call.headers, &call.connection) {
             Ok(token) => match house.broker.close_session(&token, &message.session_id, revoke).await {
                 Ok(Some(revoking)) => {
                     let revoked = tokio::time::timeout(house.settings.now().longest_hold, revoking.ended()).await;
@@ -190,6 +193,11 @@ impl<'a, M> Call<'a, M> {
         let trail = extensions.get::<Trail>().cloned().unwrap_or_else(|| house.trail(connection.listener, &headers));
         Self { house, headers, connection, trail, started, message }
     }
+}
+
+/// The token that came with a call, by whom it came.
+fn token(headers: &HeaderMap, connection: &Connection) -> Result<CupToken, Error> {
+    bearer(headers).map(|token| token.presented_by(connection.peer.presenter()))
 }
 
 /// An empty text is a field that was not set.
@@ -241,7 +249,7 @@ fn renewals(
             let (mut watch, place) = watched?;
             let mut phase = house.phase.clone();
             let done = tokio::select! {
-                done = watch.next() => done,
+                done = AssertUnwindSafe(watch.next()).catch_unwind() => done.unwrap_or_else(|_panic| Err(house.panicked())),
                 () = crate::server::stopping(&mut phase) => Err(Error::new(Kind::Draining, "the broker is stopping")),
             };
             connection.audited(&house, &trail, Some(&ask), &done);
@@ -327,7 +335,7 @@ pub(super) fn status(error: &Error, request_id: u64) -> Status {
     let row = reply::row(error.kind());
     let mut details =
         ErrorDetails::with_error_info(row.reason, "cupbearer", [("request_id".to_owned(), request_id.to_string())]);
-    if error.kind().passes_by_itself() {
+    if error.kind().passes_by_itself() || error.kind() == Kind::TooManyRequests {
         details.set_retry_info(Some(Duration::from_secs(1)));
     }
     Status::with_error_details(row.grpc, row.message, details)

@@ -2,8 +2,8 @@
 //! raw HTTP.
 
 pub mod daemon;
-pub mod example;
 pub mod dawdler;
+pub mod example;
 pub mod fault;
 pub mod figures;
 pub mod http;

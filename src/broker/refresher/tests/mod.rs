@@ -18,17 +18,20 @@ use super::{Limits, Refresher};
 use crate::auth::{self, FetchKeys, Fetching, Verifier};
 use crate::broker::cache::Cache;
 use crate::broker::entries::Wanted;
+use crate::broker::floods::Floods;
 use crate::broker::key::{Key, Subject};
 use crate::broker::profile::{Profile, SessionTemplates};
 use crate::broker::rulebook::{InForce, Rulebook};
 use crate::broker::schedule::Policy;
 use crate::broker::wishes::{Miss, Wish};
+use crate::chance::Chance;
 use crate::clock::{Clock, Expiry};
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::model::{Ask, Credentials, IdentityId};
 use crate::roles::{Ambiguous, Mapping, Rules};
 use crate::templates::NameTemplate;
+use crate::trace::Cause;
 use crate::upstream::{Exchange, Exchanging, Failure, Flow, Order, Target};
 
 const POOL: &str = "us-east-1:0";
@@ -115,25 +118,26 @@ impl Shared {
             verdicts: NonZeroUsize::new(1).unwrap(),
         };
         let fetcher: Arc<dyn FetchKeys> = Arc::new(NoKeys);
-        Verifier::new(config, &fetcher, self.clock.clone(), Arc::clone(&self.metrics)).0
+        Verifier::new(config, &fetcher, self.clock.clone(), Chance::seeded(1), Arc::clone(&self.metrics)).0
     }
 
     fn bench(&self, entries: usize) -> Bench {
         let profiles = [("default".to_owned(), self.profile.clone())].into();
-        let rulebook = Rulebook::new(self.verifier(), profiles, Duration::from_secs(1_200));
-        let rulebook: InForce = Arc::new(ArcSwap::from_pointee(rulebook));
         let (cache, script) = (Arc::new(Cache::new()), Arc::new(Script::default()));
+        let rulebook = Rulebook::new(self.verifier(), Arc::clone(&script) as _, profiles, Duration::from_secs(1_200));
+        let rulebook: InForce = Arc::new(ArcSwap::from_pointee(rulebook));
         let (_, wishes) = mpsc::channel(1);
         // No exchange is given up by time: how it ends is an event.
         let timeout = Duration::from_secs(1_000_000);
-        let limits = Limits { entries, entries_per_subject: 2, concurrency: 4, exchange_timeout: timeout };
+        // All guests are one user: they are not to be limited here.
+        let floods = Floods { misses_per_subject: 1_000_000, failures_per_peer: 1_000_000 };
+        let limits = Limits { entries, entries_per_subject: 2, concurrency: 4, exchange_timeout: timeout, floods };
         let refresher = Refresher::new(
             wishes,
             Arc::clone(&cache),
             Arc::clone(&rulebook),
-            Arc::clone(&script) as _,
             (policy(), limits),
-            self.clock.clone(),
+            (self.clock.clone(), Chance::seeded(1)),
             Arc::clone(&self.metrics),
         );
         Bench { refresher, cache, rulebook, script, clock: self.clock.clone() }
@@ -143,7 +147,7 @@ impl Shared {
     fn renewed(&self, old: &Rulebook, guests: bool) -> Rulebook {
         let profile = Profile { allow_unauthenticated: guests, ..self.profile.clone() };
         let profiles = [("default".to_owned(), profile)].into();
-        old.renewed(self.verifier(), profiles, Duration::from_secs(1_200))
+        old.renewed(self.verifier(), None, profiles, Duration::from_secs(1_200))
     }
 }
 
@@ -184,7 +188,8 @@ impl Bench {
             session: Arc::default(),
         };
         let token_expires = Expiry::at(now.wall + 10 * LIFE, now);
-        let miss = Miss { key: key(owner), wanted, token: None, token_expires, holder: true, waiter };
+        let miss =
+            Miss { key: key(owner), wanted, token: None, token_expires, holder: true, waiter, cause: Cause::default() };
         (Wish::Miss(Box::new(miss)), answer)
     }
 
