@@ -294,8 +294,8 @@ fn every_order_of_a_few_events_is_right() {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let _entered = runtime.enter();
     let shared = Shared::new(Clock::simulated(epoch()));
-    let (mut count, started) = (0, std::time::Instant::now());
+    let mut count = 0;
     explore(&shared, &runtime, &mut vec![Event::Ask("a")], &mut count);
-    println!("{count} orders of up to {} events in {:?}", DEPTH + 1, started.elapsed());
+    println!("{count} orders of up to {} events", DEPTH + 1);
     assert!(count > 10_000);
 }
