@@ -68,6 +68,8 @@ const DEPTH: usize = 5;
 #[derive(Default)]
 struct Map {
     held: BTreeMap<&'static str, (u64, Duration)>,
+    /// Until when the credentials last that each owner was given last.
+    handed_out: BTreeMap<&'static str, Duration>,
     /// The event after which each exchange that is under way began.
     launched: BTreeMap<String, usize>,
     /// The last event that took everything away.
@@ -195,12 +197,13 @@ impl Run<'_> {
     }
 
     /// Credentials that `owner` was given: its own, alive, and not from before a withdrawal.
-    fn given(&self, owner: &str, credentials: &Credentials) {
+    fn given(&mut self, owner: &'static str, credentials: &Credentials) {
         let (of, number) = told(credentials);
         assert_eq!(of, owner, "I1");
         assert!(!credentials.expires.passed(self.bench.clock.now()), "I2");
         let held = self.map.held.get(owner).map(|(held, _)| *held);
         assert_eq!(held, Some(number), "I1: what was withdrawn, denied or replaced is given to nobody");
+        self.map.handed_out.insert(owner, credentials.expires.boot());
     }
 
     /// Compares everything with the map.
@@ -227,8 +230,8 @@ impl Run<'_> {
             let held = held.map(|held| told(&held.credentials).1);
             let wanted = self.map.held.get(owner).map(|(number, _)| *number);
             let evicted = matches!(event, Event::Ask(_)) && held.is_none();
-            // Nobody asks again for what was handed out long ago: then it may go before its end.
-            let unused = matches!(event, Event::Tick(_)) && held.is_none();
+            // Once what was handed out has ended, and nobody came again, nobody will.
+            let unused = held.is_none() && self.map.handed_out.get(owner).is_none_or(|end| *end <= now.boot);
             if evicted || unused {
                 self.map.held.remove(owner);
             } else {
