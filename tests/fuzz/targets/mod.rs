@@ -10,8 +10,11 @@ pub mod place;
 pub mod reply;
 pub mod token;
 
+/// What a target does with an input.
+pub type Run = fn(&[u8]);
+
 /// The targets by their names, which are those of the corpus' directories too.
-pub const ALL: [(&str, fn(&[u8])); 7] = [
+pub const ALL: [(&str, Run); 7] = [
     ("authorization", authorization::run),
     ("configuration", configuration::run),
     ("grpc", grpc::run),

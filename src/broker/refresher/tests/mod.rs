@@ -1,4 +1,5 @@
 //! The refresher as a state machine: its events one by one, in every order, and by many readers at once.
+#![allow(clippy::print_stdout, reason = "figures are told with --nocapture")]
 
 mod orders;
 mod schedules;
