@@ -158,10 +158,10 @@ async fn a_traceparent_and_the_requests_number_are_in_the_log_and_the_audit_log(
     let more = format!("---[audit]\nfile = \"{}\"\n", file.display());
     let scene = Scene::with(&more, "authenticated_role").await;
     let reply = http::get(scene.http, "/v1/credentials", &[("Authorization", "a.b.c"), ("traceparent", PARENT)]).await;
-    let id = reply.header("cupbearer-request-id").unwrap().to_owned();
+    let id: u64 = reply.header("cupbearer-request-id").unwrap().parse().unwrap();
     let with_id = |text: &str| {
         let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        lines.filter(|line| line["request_id"].to_string() == id).collect::<Vec<_>>()
+        lines.filter(|line| line["request_id"] == id).collect::<Vec<_>>()
     };
     let logged = scene.daemon.wait_for(|daemon| with_id(&daemon.log()).pop()).await.unwrap();
     assert_eq!((&logged["message"], &logged["trace_id"]), (&"refused".into(), &TRACE.into()), "{logged}");
@@ -170,11 +170,11 @@ async fn a_traceparent_and_the_requests_number_are_in_the_log_and_the_audit_log(
     assert_eq!((&audited["decision"], &audited["trace_id"]), (&"denied".into(), &TRACE.into()), "{audited}");
     // Without one, the number alone.
     let reply = scene.ask("/v1/credentials", "a.b.c").await;
-    let id = reply.header("cupbearer-request-id").unwrap().to_owned();
+    let id: u64 = reply.header("cupbearer-request-id").unwrap().parse().unwrap();
     let found = scene.daemon.wait_for(|_| {
         let text = std::fs::read_to_string(&file).unwrap_or_default();
         let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        lines.filter(|line| line["request_id"].to_string() == id).last()
+        lines.filter(|line| line["request_id"] == id).next_back()
     });
     assert_eq!(found.await.unwrap().get("trace_id"), None);
 }
