@@ -32,7 +32,7 @@ use crate::broker::schedule::{Policy, Step};
 use crate::broker::survey::Survey;
 use crate::broker::wishes::{Miss, Selector, Wish};
 use crate::chance::Chance;
-use crate::clock::{Clock, Moment};
+use crate::clock::Clock;
 use crate::error::{Error, Kind};
 use crate::metrics::Metrics;
 use crate::supervise::{LongLived, supervise};
@@ -158,9 +158,9 @@ impl Refresher {
             miss.waiter.send(Err(error)).ok();
             return;
         }
-        let is_new = self.entries.get_mut(&miss.key).is_none();
+        let (is_new, payer) = (self.entries.get_mut(&miss.key).is_none(), payer(&miss));
         if is_new {
-            if !self.may_begin(&miss, now) {
+            if !self.misses.take(payer, now.boot) {
                 miss.waiter.send(Err(too_often())).ok();
                 return;
             }
@@ -183,25 +183,16 @@ impl Refresher {
             miss.waiter.send(Err(error.clone())).ok();
             return;
         }
-        if !is_new && entry.can_move_up() && !self.may_begin(&miss, now) {
+        if !is_new && entry.can_move_up() && !self.misses.take(payer, now.boot) {
             miss.waiter.send(Err(too_often())).ok();
             return;
         }
-        let Some(entry) = self.entries.get_mut(&miss.key) else { return };
         entry.wait(miss.waiter, miss.holder, now);
         entry.cause = std::mem::take(&mut entry.cause).or(miss.cause);
         // An entry that is queued in the background moves up; its old place in the queue is void by its stage then.
         if entry.can_move_up() {
             self.queue_foreground(miss.key);
         }
-    }
-
-    /// Whether a miss may begin an exchange. Those who join one that is under way, or hear of its failure, are free. Nobody
-    /// knows who a guest is, so that all of a profile's are one.
-    fn may_begin(&self, miss: &Miss, now: Moment) -> bool {
-        let wanted = &miss.wanted;
-        let who = if miss.token.is_some() { wanted.subject } else { Subject::guest(&wanted.ask.profile, "") };
-        self.misses.take(who, now.boot)
     }
 
     fn make_room(&mut self, miss: &Miss) -> Result<(), Full> {
@@ -318,6 +309,12 @@ impl LongLived for Refresher {
     fn risen(&mut self) {
         self.alive.store(true, Ordering::Relaxed);
     }
+}
+
+/// Whose allowance an exchange uses up that this miss begins; those who join one that is under way, or hear of its failure,
+/// are free. Nobody knows who a guest is, so that all of a profile's are one.
+fn payer(miss: &Miss) -> Subject {
+    if miss.token.is_some() { miss.wanted.subject } else { Subject::guest(&miss.wanted.ask.profile, "") }
 }
 
 fn too_often() -> Error {

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request as HttpRequest, Response as HttpResponse};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -293,7 +294,17 @@ fn judge(door: &Door, connection: &Connection, request: &HttpRequest<Message>) -
         return Err(Error::new(Kind::ForbiddenRequest, cause));
     }
     connection.card.as_ref().map_or(Ok(()), |card| card.check(&door.house))?;
-    door.guard.check(settings.limits, request.version(), request.uri(), request.headers())
+    door.guard.check(settings.limits, request.version(), request.uri(), request.headers())?;
+    if !is_grpc(request.headers()) {
+        return Err(Error::new(Kind::InvalidRequest, "the content type is not application/grpc"));
+    }
+    Ok(())
+}
+
+/// The content type that every gRPC client sends (gRPC over HTTP/2, "Requests"), and no web page may without asking first.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()?.strip_prefix("application/grpc"));
+    kind.is_some_and(|rest| rest.is_empty() || rest.starts_with(['+', ';']))
 }
 
 fn refuse(house: &House, listener: Listener, trail: &Trail, error: &Error) -> HttpResponse<Body> {

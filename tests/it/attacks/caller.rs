@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request};
+use http::Request;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -29,7 +29,6 @@ pub struct Answer {
     pub status: u16,
     /// Of gRPC, from the trailers or from the headers.
     pub grpc: Option<u32>,
-    pub headers: HeaderMap,
     pub body: Bytes,
 }
 

@@ -26,7 +26,7 @@ fn secrets_are_compared_by_digest_and_in_constant_time() {
         let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
         for line in code.lines().filter(|line| line.contains("expose_secret")) {
             let compared = [" == ", " != ", ".eq(", ".cmp(", "starts_with(", "strip_prefix(", "contains("];
-            let compared = compared.iter().any(|sign| line.contains(sign));
+            let compared = compared.iter().any(|sign| line.contains(sign)) && !line.contains("sha256(");
             assert!(!compared, "{name}: a secret is compared: {}", line.trim());
         }
         constant += code.matches("verify_slices_are_equal(").count();

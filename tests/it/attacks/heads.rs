@@ -265,9 +265,7 @@ async fn a_token_counts_in_one_place_and_one_form() {
         /v1/credentials/DEFAULT /v1/credentials/nobody /v1/credentials/default/admin/x /v1/sessions/.. /v1/sessions/%2e \
         /v1/unauthenticated/default /v1/unauthenticated/a/b/c";
     let mut cases: Vec<_> = unknown.split_whitespace().map(|text| case(&[404], path(text))).collect();
-    for guest in ["/v1/unauthenticated/default/x"] {
-        cases.push(case(&[400], path(guest)));
-    }
+    cases.push(case(&[400], path("/v1/unauthenticated/default/x")));
     for query in ["?", "?role=admin", "?role=admin&role=editor", "?x=%00", "??", "?/../"] {
         cases.push(case(&[400], path(&format!("{PATH}{query}"))));
     }

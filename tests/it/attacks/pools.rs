@@ -68,8 +68,6 @@ async fn whose_names_look_alike_are_apart() {
     let jwks = Settings::new(&proxy.url).jwks;
     let more = format!("---{PLENTY}");
     let text = with_pool(&Settings { more: &more, ..Settings::new(&proxy.url) }.text(), &jwks);
-    // Logins of either pool are told under one provider's name, which the emulator knows.
-    let text = text.replacen("identity_pool_id", &format!("logins_key = \"{}\"\nidentity_pool_id", &ISSUER[8..]), 1);
     let mut ground = Ground::of(Scene::before(proxy, &text, &[]).await).await;
     let subjects =
         ["a|b", "a", "a|", "A|B", "a\u{0}b", "a\u{0}", "\u{e9}", "e\u{301}", "a/b", "a:b", " a", "a ", "a,b"];
@@ -131,6 +129,6 @@ async fn bad_keys_in_a_key_set_are_left_out() {
         assert_eq!(ground.scene.ask("/v1/credentials", &token).await.status, 401, "A15 {kid}");
     }
     ground.after("A15", bad.len()).await;
-    assert_eq!(ground.scene.ask("/v1/credentials", &forge.sound()).await.status, 403, "the good one is used");
+    assert_eq!(ground.scene.ask("/v1/credentials", &forge.sound()).await.status, 200, "the good one is used");
     ground.told("A15");
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Ground;
 use super::caller::{Caller, GET_CREDENTIALS, enveloped};
-use super::forge::{Forge, KID, claims, header, hmac_by, join, signed_by};
+use super::forge::{Forge, KID, claims, header, hmac_by, signed_by};
 use crate::support::http;
 use crate::support::scene::token;
 use crate::support::trap::Trap;
@@ -240,10 +240,7 @@ async fn no_bad_token_passes_a_door() {
     assert_eq!(trap.visits(), 0, "a key was looked for where a token said");
     assert!(ground.scene.proxy.calls("jwks") <= 5, "{} fetches of keys", ground.scene.proxy.calls("jwks"));
     let sound = ground.scene.ask("/v1/credentials", &forge.sound()).await.status;
-    assert_eq!(
-        sound, 403,
-        "the forger's key is good, so that the tokens were refused for what they are; AWS has another"
-    );
+    assert_eq!(sound, 200, "the forger's key is good, so that the tokens were refused for what they are");
     ground.told("A1-A5, A7-A13, A16, A19");
 }
 
