@@ -5,6 +5,9 @@ mod targets;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rand::Rng;
 
 /// The files of `place`, below the crate.
 fn files(place: &str) -> Vec<PathBuf> {
@@ -26,6 +29,50 @@ fn replay(target: &str, place: &str) {
         run(&bytes[bytes.len() / 2..]);
     }
     run(&[]);
+    if let Some(time) = time() {
+        let corpus: Vec<_> = files.iter().map(|file| fs::read(file).unwrap()).collect();
+        println!("{target}: {} inputs in {time:?}", mutated(&corpus, *run, time));
+    }
+}
+
+/// How long each corpus is also bent at random: `CUPBEARER_FUZZ_SECONDS`, for a machine without the fuzzer.
+fn time() -> Option<Duration> {
+    let seconds = std::env::var("CUPBEARER_FUZZ_SECONDS").ok()?;
+    Some(Duration::from_secs(seconds.parse().expect("CUPBEARER_FUZZ_SECONDS is a number")))
+}
+
+fn mutated(corpus: &[Vec<u8>], run: targets::Run, time: Duration) -> usize {
+    let (mut rng, started, mut count) = (rand::rng(), Instant::now(), 0);
+    while started.elapsed() < time {
+        let input = bent(corpus, &mut rng);
+        let done = std::panic::catch_unwind(|| run(&input));
+        assert!(done.is_ok(), "by this input: {}", input.escape_ascii());
+        count += 1;
+    }
+    count
+}
+
+/// One of the corpus, with a few pieces flipped, cut out, doubled, or taken from another one.
+fn bent(corpus: &[Vec<u8>], rng: &mut impl Rng) -> Vec<u8> {
+    let mut input = corpus[rng.random_range(0..corpus.len())].clone();
+    for _ in 0..rng.random_range(1..6) {
+        let other = &corpus[rng.random_range(0..corpus.len())];
+        let at = rng.random_range(0..=input.len());
+        let end = (at + rng.random_range(0..16)).min(input.len());
+        match rng.random_range(0..5) {
+            0 if at < input.len() => input[at] ^= 1 << rng.random_range(0..8),
+            1 if at < input.len() => input[at] = rng.random(),
+            2 => drop(input.drain(at..end)),
+            3 => drop(input.splice(at..at, input[at..end].to_vec())),
+            _ => {
+                let from = rng.random_range(0..=other.len());
+                let to = (from + rng.random_range(0..64)).min(other.len());
+                drop(input.splice(at..end, other[from..to].iter().copied()));
+            }
+        }
+    }
+    input.truncate(4_096);
+    input
 }
 
 #[test]
