@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 /// The rooms and their floors. Rooms on one floor may not import each other, except on F0 and F7.
 const FLOORS: &[(&str, u8)] = &[
     ("audit", 0),
+    ("chance", 0),
     ("clock", 0),
     ("digest", 0),
     ("error", 0),
@@ -59,6 +60,7 @@ const ABSENCES: &[(&str, &[&str])] = &[
     ("SystemTime::now", &["clock.rs"]),
     ("Instant::now", &["clock.rs", "auth/keys.rs", "broker/mod.rs", "broker/sessions/calls.rs"]),
     ("clock_gettime", &["clock.rs"]),
+    ("rand::rng(", &["chance.rs"]),
     ("tokio::spawn", &["app.rs"]),
     // The exporter of spans has a thread of its own, outside the runtime.
     (".spawn(", &["app.rs", "server/accept.rs", "trace/export.rs"]),
