@@ -89,10 +89,10 @@ impl<'a> Trip<'a> {
     async fn counted<T>(&self, operation: Operation, sent: Sent, call: Calling<'_, T>) -> Result<T, Failure> {
         let metrics = &self.aws.metrics;
         let under_way = metrics.call(operation, &self.aws.clock);
-        let traced = trace::Call::begin(operation.as_str());
         if !self.aws.api.tells_departures() {
             sent.ticket().departs();
         }
+        let traced = trace::Call::begin(operation.as_str());
         let done = departure::told(Arc::clone(sent.ticket()), call).await;
         let outcome = done.as_ref().map_or_else(|failure| Outcome::from(failure.class), |_| Outcome::Ok);
         under_way.ended(outcome);

@@ -20,7 +20,6 @@ use crate::chance::Chance;
 use crate::clock::Moment;
 use crate::error::{Error, Kind};
 use crate::model::{Ask, Credentials, RoleArn};
-use crate::trace::Cause;
 use crate::upstream::{Load, Order, Rank, Session, Target};
 
 /// What an exchange for this entry needs, except for the login, which is in the slot.
@@ -60,8 +59,7 @@ pub(super) struct Entry {
     pub(super) spread: f64,
     /// Its part in the demand.
     pub(super) load: Load,
-    /// The request that the next exchange is made for, if one waits.
-    pub(super) cause: Cause,
+    pub(super) cause: crate::trace::Cause,
     /// Tells the due time that counts from older ones in the queue.
     generation: u64,
     due: Duration,
@@ -148,7 +146,7 @@ impl Entries {
             valid_from: 0,
             spread: self.chance.spread(),
             load: Load::default(),
-            cause: Cause::default(),
+            cause: Default::default(),
             generation: 0,
             due: Duration::ZERO,
         };
