@@ -3,12 +3,14 @@
 //! Every other source of credentials is pinned to nothing (`clients/env.json`), so that a client which fails here has
 //! nowhere else to turn. ministack checks signatures, session tokens and policies; only it can prove a role by use.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
 use crate::support::daemon::Daemon;
+use crate::support::http;
 use crate::support::third_party::{MINISTACK, World, client, configuration, isolate};
 use crate::support::tools::TOOLS;
 
@@ -119,6 +121,18 @@ impl Scene {
         Self { daemon, world, dir }
     }
 
+    /// Has the broker hold what `user` is going to ask for: the JavaScript SDK gives up after a second, and does not try
+    /// again, and a busy machine may need longer for a first answer.
+    async fn warm(&self, door: SocketAddr, user: &str, profile: &str) {
+        let path = format!("/v1/credentials/{profile}");
+        for _ in 0..20 {
+            // Nobody listens any more where the broker has ended.
+            if http::credentials(door, &path, self.world.fact(&format!("tokens.{user}"))).await.status != 503 {
+                return;
+            }
+        }
+    }
+
     /// Lets `client` do its errand as `user`, with the named profile.
     async fn send<T: Send + 'static>(
         &self,
@@ -128,6 +142,9 @@ impl Scene {
         how: impl FnOnce(Client, &Errand<'_>) -> T + Send + 'static,
     ) -> T {
         let (http, grpc) = (self.daemon.address("http").await, self.daemon.address("grpc").await);
+        if client == Client::JavaScript && user != "expired" {
+            self.warm(http, user, profile).await;
+        }
         let token = self.dir.path().join(user);
         let world = self.world;
         let errand = move || {
