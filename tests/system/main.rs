@@ -9,6 +9,7 @@
 mod support;
 
 mod clocks;
+mod crowds;
 mod memory;
 mod names;
 mod soak;
