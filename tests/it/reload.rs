@@ -257,7 +257,12 @@ async fn a_user_pool_that_is_added_is_served_and_one_whose_keys_are_away_makes_n
     assert_eq!(scene.ask("/v1/credentials", &alice).await.status, 200);
     assert_eq!(scene.proxy.calls("jwks"), 2);
 
-    scene.reload(&old.replace("[profiles.default]", &pool("http://127.0.0.1:9/jwks.json"))).await;
+    // Those of a pool that only moves are known; those of one that is new are not.
+    let away = old.replace("[profiles.default]", &pool("http://127.0.0.1:9/jwks.json"));
+    scene.reload(&away).await;
+    assert_eq!(scene.ask("/v1/credentials", &alice).await.status, 200);
+    scene.reload(&old).await;
+    scene.reload(&away).await;
     let reply = scene.ask("/v1/credentials", &alice).await;
     assert_eq!((reply.status, &reply.json()["code"]), (503, &json!("KeysUnavailable")));
     assert_eq!(http::get(scene.admin, "/readyz", &[]).await.status, 200);

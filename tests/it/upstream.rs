@@ -9,8 +9,8 @@ use serde_json::json;
 use crate::support::daemon::PATIENCE;
 use crate::support::fault::{Fault, Gate, REQUEST_ID};
 use crate::support::outage::is_bridged_to_the_end;
-use crate::support::scene::{Scene, token};
-use crate::support::settings::{HALF_PATIENT, IMPATIENT};
+use crate::support::scene::{Scene, stranger, token};
+use crate::support::settings::{HALF_PATIENT, IMPATIENT, PLENTY};
 
 const EXCHANGE: &str = "GetCredentialsForIdentity";
 
@@ -160,4 +160,34 @@ async fn a_slow_upstream_holds_an_sdk_for_900_ms_and_its_retry_hits() {
         reply = scene.ask("/v1/credentials", &alice).await;
     }
     assert_eq!((reply.status, scene.proxy.calls(EXCHANGE)), (200, 1));
+}
+
+/// The machine behind a NAT's table that forgot us, or AWS's own, vanishes without a word, and with it all connections that
+/// were kept open. One exchange finds out, whatever their number, and the next one has a new connection.
+#[tokio::test]
+async fn connections_that_have_gone_silent_cost_one_exchange() {
+    let more = format!("---[limits]\ncold_hold_ms = 900\nexchange_timeout_ms = 3000\n{PLENTY}");
+    let scene = Scene::with(&more, "authenticated_role").await;
+    scene.proxy.bend("*", Fault::Slow(Duration::from_millis(200)));
+    let warm = join_all((0..12).map(async |number| {
+        come_through(&scene, &stranger(&format!("warm-{number}"))).await;
+    }));
+    warm.await;
+    assert!(scene.proxy.most_at_once() >= 6, "as many connections are kept: {}", scene.proxy.most_at_once());
+    scene.proxy.mend();
+    scene.proxy.fall_silent();
+    let failures = || scene.metric("cupbearer_refreshes_total{result=\"unavailable\"}");
+    let (before, started) = (failures().await, tokio::time::Instant::now());
+    come_through(&scene, &stranger("late")).await;
+    let failed = failures().await - before;
+    println!("figure: after 12 users' connections fell silent: {failed} exchanges failed, {:.1?}", started.elapsed());
+    assert!((1.0..=3.0).contains(&failed), "{failed} exchanges found it out");
+}
+
+/// Asks until there is an answer.
+async fn come_through(scene: &Scene, token: &str) {
+    let started = tokio::time::Instant::now();
+    while scene.ask("/v1/credentials", token).await.status != 200 {
+        assert!(started.elapsed() < PATIENCE, "it never came through");
+    }
 }

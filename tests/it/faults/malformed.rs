@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
+use cupbearer::chance::Chance;
 use cupbearer::clock::Clock;
 use cupbearer::dev;
 use cupbearer::metrics::Metrics;
@@ -175,7 +176,8 @@ async fn ten_thousand_spoilt_answers_leave_nothing_behind() {
     };
     let clock = Clock::system();
     let known = Arc::new(Identities::in_memory());
-    let aws = Aws::new(&config, None, known, Arc::new(Budget::new(rates, clock.clone())), clock, metrics).await;
+    let budget = Arc::new(Budget::new(rates, clock.clone(), Chance::seeded(SEED)));
+    let aws = Aws::new(&config, None, known, budget, clock, metrics).await;
     let order = order();
     let whole = aws.exchange(&order).await.unwrap();
     let identity = whole.identity_id.unwrap().0.to_string();
