@@ -68,12 +68,7 @@ impl Caller {
                 let trailers = body.trailers().cloned().unwrap_or_default();
                 let status = trailers.get("grpc-status").or_else(|| head.headers.get("grpc-status"));
                 let grpc = status.and_then(|status| status.to_str().ok()?.parse().ok());
-                Ok::<_, hyper::Error>(Answer {
-                    status: head.status.as_u16(),
-                    grpc,
-                    headers: head.headers,
-                    body: body.to_bytes(),
-                })
+                Ok::<_, hyper::Error>(Answer { status: head.status.as_u16(), grpc, body: body.to_bytes() })
             };
             tokio::time::timeout(PATIENCE, answered).await.expect("no answer within patience")
         }
