@@ -112,7 +112,8 @@ impl Sender {
             let body = Limited::new(body, ANSWER_BYTES).collect().await?.to_bytes();
             Ok::<_, HttpError>(Response::from_parts(head, body))
         };
-        self.runtime.spawn(tokio::time::timeout(SEND_TIMEOUT, receiving)).await??
+        // Made there too: a timer needs its runtime from the start.
+        self.runtime.spawn(async move { tokio::time::timeout(SEND_TIMEOUT, receiving).await }).await??
     }
 
     /// A collector that is away is told of once, and once more when it is back.
