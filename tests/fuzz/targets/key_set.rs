@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cupbearer::auth::{FetchKeys, Fetching, Verifier};
+use cupbearer::chance::Chance;
 use cupbearer::clock::Clock;
 use cupbearer::metrics::Metrics;
 use cupbearer::secret::CupToken;
@@ -33,7 +34,8 @@ pub fn run(data: &[u8]) {
     let text = String::from_utf8_lossy(data).replace("$N", &KEY.modulus);
     let fetcher: Arc<dyn FetchKeys> = Arc::new(Says(Bytes::from(text.clone())));
     let metrics = METRICS.with(Arc::clone);
-    let (verifier, keepers, _) = Verifier::new(auth_config(), &fetcher, Clock::system(), metrics);
+    let (verifier, keepers, _) =
+        Verifier::new(auth_config(), &fetcher, Clock::system(), Chance::of_the_system(), metrics);
     let token = CupToken::new(&TOKEN.with(Clone::clone));
     let taken = RUNTIME.with(|runtime| {
         runtime.block_on(async {

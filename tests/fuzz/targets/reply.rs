@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use cupbearer::chance::Chance;
 use cupbearer::clock::Clock;
 use cupbearer::config;
 use cupbearer::metrics::Metrics;
@@ -43,7 +44,7 @@ impl Way {
         let config = config::parse("fuzz.toml", &ground::settings(self.aws.address), &|_| None);
         let config = config.unwrap_or_else(|faults| panic!("{faults}")).upstream;
         let (clock, known) = (Clock::system(), Arc::new(Identities::in_memory()));
-        let budget = Arc::new(Budget::new(config.rates, clock.clone()));
+        let budget = Arc::new(Budget::new(config.rates, clock.clone(), Chance::of_the_system()));
         let way = Arc::new(Aws::new(&config, None, known, budget, clock, Arc::clone(&self.metrics)).await);
         *self.way.borrow_mut() = Some(Arc::clone(&way));
         way

@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use cupbearer::auth::{FetchKeys, Fetching, Verifier};
+use cupbearer::chance::Chance;
 use cupbearer::clock::Clock;
 use cupbearer::metrics::Metrics;
 use cupbearer::secret::CupToken;
@@ -34,7 +35,8 @@ fn verifier() -> (Runtime, Verifier) {
     let runtime = runtime();
     let fetcher: Arc<dyn FetchKeys> = Arc::new(Keys);
     let metrics = Arc::new(Metrics::new("fuzz").unwrap());
-    let (verifier, keepers, _) = Verifier::new(auth_config(), &fetcher, Clock::system(), metrics);
+    let (verifier, keepers, _) =
+        Verifier::new(auth_config(), &fetcher, Clock::system(), Chance::of_the_system(), metrics);
     keepers.into_iter().for_each(|keeper| drop(runtime.spawn(keeper.run())));
     runtime.block_on(async {
         while !verifier.waiting_for().is_empty() {

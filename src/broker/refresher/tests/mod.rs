@@ -24,6 +24,7 @@ use crate::broker::profile::{Profile, SessionTemplates};
 use crate::broker::rulebook::{InForce, Rulebook};
 use crate::broker::schedule::Policy;
 use crate::broker::wishes::{Miss, Wish};
+use crate::chance::Chance;
 use crate::clock::{Clock, Expiry};
 use crate::error::Error;
 use crate::metrics::Metrics;
@@ -116,14 +117,15 @@ impl Shared {
             verdicts: NonZeroUsize::new(1).unwrap(),
         };
         let fetcher: Arc<dyn FetchKeys> = Arc::new(NoKeys);
-        Verifier::new(config, &fetcher, self.clock.clone(), Arc::clone(&self.metrics)).0
+        Verifier::new(config, &fetcher, self.clock.clone(), Chance::seeded(7), Arc::clone(&self.metrics)).0
     }
 
     fn bench(&self, entries: usize) -> Bench {
         let profiles = [("default".to_owned(), self.profile.clone())].into();
-        let rulebook = Rulebook::new(self.verifier(), profiles, Duration::from_secs(1_200));
-        let rulebook: InForce = Arc::new(ArcSwap::from_pointee(rulebook));
         let (cache, script) = (Arc::new(Cache::new()), Arc::new(Script::default()));
+        let exchange: Arc<dyn Exchange> = Arc::clone(&script) as _;
+        let rulebook = Rulebook::new(self.verifier(), exchange, profiles, Duration::from_secs(1_200));
+        let rulebook: InForce = Arc::new(ArcSwap::from_pointee(rulebook));
         let (_, wishes) = mpsc::channel(1);
         // No exchange is given up by time: how it ends is an event.
         let timeout = Duration::from_secs(1_000_000);
@@ -132,9 +134,8 @@ impl Shared {
             wishes,
             Arc::clone(&cache),
             Arc::clone(&rulebook),
-            Arc::clone(&script) as _,
             (policy(), limits),
-            self.clock.clone(),
+            (self.clock.clone(), Chance::seeded(7)),
             Arc::clone(&self.metrics),
         );
         Bench { refresher, cache, rulebook, script, clock: self.clock.clone() }
@@ -144,7 +145,7 @@ impl Shared {
     fn renewed(&self, old: &Rulebook, guests: bool) -> Rulebook {
         let profile = Profile { allow_unauthenticated: guests, ..self.profile.clone() };
         let profiles = [("default".to_owned(), profile)].into();
-        old.renewed(self.verifier(), profiles, Duration::from_secs(1_200))
+        old.renewed(self.verifier(), None, profiles, Duration::from_secs(1_200))
     }
 }
 

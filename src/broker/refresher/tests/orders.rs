@@ -184,7 +184,7 @@ impl Run<'_> {
             self.withdraw();
         }
         let limits = self.bench.refresher.limits;
-        let reload = Reload { policy: policy(), limits, exchange: None };
+        let reload = Reload { policy: policy(), limits };
         self.bench.turn(|refresher| refresher.take(Wish::Reload(Box::new(reload))));
     }
 
