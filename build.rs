@@ -9,7 +9,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // What reflection tells.
     let place = std::path::PathBuf::from(std::env::var("OUT_DIR")?).join("interface.bin");
     std::fs::write(place, files.encode_to_vec())?;
-    // Connections are ours on both sides: tonic's own transport is left out of the program.
-    tonic_prost_build::configure().build_transport(false).compile_fds(files)?;
+    // Connections are ours on both sides: tonic's own transport is left out of the program. Messages that hold secrets have
+    // a `Debug` of ours (`src/server/proto.rs`).
+    let secret = ["Credentials", "OpenSessionRequest", "OpenSessionResponse", "UpdateSessionRequest"];
+    let secret = secret.map(|message| format!("cupbearer.v1.{message}"));
+    tonic_prost_build::configure().build_transport(false).skip_debug(secret).compile_fds(files)?;
     Ok(())
 }

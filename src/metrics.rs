@@ -4,6 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
@@ -75,6 +76,7 @@ labels!(
 
 /// The handles. One value per process, or per test.
 pub struct Metrics {
+    version: String,
     registry: Registry,
     requests: IntCounterVec,
     request_duration: HistogramVec,
@@ -186,6 +188,7 @@ impl Metrics {
             panics: make.counter("panics_total", "Panics caught in tasks.")?,
             identity_mismatch: make
                 .counter("identity_mismatch_total", "Replies for another identity than was asked for; never stored.")?,
+            version: version.to_owned(),
             registry,
         };
         metrics.announce(version)?;
@@ -212,6 +215,33 @@ impl Metrics {
     /// Counts one finished exchange.
     pub fn refreshed(&self, result: Result) {
         self.refreshes.with_label_values(&[result.as_str()]).inc();
+    }
+
+    /// How many exchanges have ended so since the start.
+    pub fn refreshes_so_far(&self, result: Result) -> u64 {
+        self.refreshes.with_label_values(&[result.as_str()]).get()
+    }
+
+    /// How many calls have ended so far, by operation and result, in the order of their `ALL`.
+    pub fn calls_so_far(&self) -> Vec<[u64; Result::ALL.len()]> {
+        let mut counts = vec![[0; Result::ALL.len()]; Operation::ALL.len()];
+        // Collected rather than asked for by labels: asking makes a series, which would then be told as 0.
+        for metric in self.upstream_requests.collect().iter().flat_map(|family| family.get_metric()) {
+            let label = |wanted: &str| metric.get_label().iter().find(|label| label.name() == wanted);
+            let operation =
+                label("operation").and_then(|of| Operation::ALL.iter().position(|o| o.as_str() == of.value()));
+            let result = label("outcome").and_then(|of| Result::ALL.iter().position(|r| r.as_str() == of.value()));
+            if let Some((operation, result)) = operation.zip(result) {
+                // A counter is a whole number, told as a float.
+                counts[operation][result] = metric.get_counter().get_value() as u64;
+            }
+        }
+        counts
+    }
+
+    /// The version that is told.
+    pub fn version(&self) -> &str {
+        &self.version
     }
 
     /// Notes how late an exchange began.
@@ -341,7 +371,7 @@ impl Maker<'_> {
         self.keep(HistogramVec::new(opts, &[label])?)
     }
 
-    fn keep<C: prometheus::core::Collector + Clone + 'static>(&self, metric: C) -> prometheus::Result<C> {
+    fn keep<C: Collector + Clone + 'static>(&self, metric: C) -> prometheus::Result<C> {
         self.0.register(Box::new(metric.clone()))?;
         Ok(metric)
     }

@@ -174,6 +174,18 @@ impl Verifier {
     /// [`Kind::Unauthorized`] for a token that is not to be trusted, [`Kind::RequestTooLarge`] for one over the size
     /// cap, [`Kind::KeysUnavailable`] when its key is unknown and the key set cannot be fetched.
     pub async fn verify(&self, token: &CupToken) -> Result<Arc<Caller>, Error> {
+        self.verify_if(token, || Ok(())).await
+    }
+
+    /// The same, but for a token without a verdict `may_judge` is asked first.
+    ///
+    /// # Errors
+    /// As [`Verifier::verify`], and with what `may_judge` says.
+    pub async fn verify_if(
+        &self,
+        token: &CupToken,
+        may_judge: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<Arc<Caller>, Error> {
         let text = token.expose_secret();
         if text.len() > self.config.token_bytes {
             self.metrics.verified(Verification::TooLarge);
@@ -184,6 +196,7 @@ impl Verifier {
             self.metrics.verified(Verification::Cached);
             return Ok(caller);
         }
+        may_judge()?;
         match self.judge(text).await {
             Ok(verdict) => {
                 self.metrics.verified(Verification::Ok);

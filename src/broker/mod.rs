@@ -6,6 +6,7 @@
 mod cache;
 mod entries;
 mod explain;
+mod floods;
 mod guests;
 mod key;
 mod profile;
@@ -15,6 +16,7 @@ mod reload;
 mod rulebook;
 mod schedule;
 mod sessions;
+mod survey;
 mod watch;
 mod wishes;
 
@@ -35,18 +37,22 @@ use crate::model::{Ask, Caller, Credentials};
 use crate::roles::Reason;
 use crate::secret::CupToken;
 use crate::supervise::{LongLived, supervise};
+use crate::trace::Cause;
 use crate::upstream::{Exchange, Flow};
 
 pub use explain::{Explanation, explain};
+pub use floods::Floods;
 pub use profile::{Profile, SessionTemplates};
 pub use refresher::{Limits, Refresher};
 pub use schedule::Policy;
 pub use sessions::{ConfiguredSession, Entered, Opened, Renewer, Revoking, SessionLimits};
+pub use survey::{REMAINING, Survey, Tally};
 pub use watch::Watch;
 pub use wishes::Selector;
 
 use cache::{Cache, Slot};
 use entries::Wanted;
+use floods::Failures;
 use key::{Key, Subject};
 use rulebook::{InForce, Rulebook};
 use sessions::Sessions;
@@ -113,6 +119,7 @@ pub struct Broker {
     cache: Arc<Cache>,
     sessions: Sessions,
     watchers: Watchers,
+    failures: Failures,
     wishes: mpsc::Sender<Wish>,
     refresher_lives: Arc<AtomicBool>,
     clock: Clock,
@@ -158,6 +165,7 @@ impl Broker {
             cache,
             sessions: Sessions::new(config.sessions, config.configured_sessions),
             watchers: Watchers::default(),
+            failures: Failures::new(config.limits.floods.failures_per_peer),
             wishes,
             clock,
             chance,
@@ -234,10 +242,15 @@ impl Broker {
     pub fn waiting_for(&self) -> Vec<String> {
         let keys = self.rulebook.load().verifier.waiting_for();
         let mut waiting: Vec<_> = keys.iter().map(|issuer| format!("{KEYS}{issuer}")).collect();
-        if self.wishes.is_closed() || !self.refresher_lives.load(Ordering::Relaxed) {
+        if !self.refresher_lives() {
             waiting.push("refresher".to_owned());
         }
         waiting
+    }
+
+    /// Whether there is somebody to refresh anything.
+    pub fn refresher_lives(&self) -> bool {
+        !self.wishes.is_closed() && self.refresher_lives.load(Ordering::Relaxed)
     }
 
     /// Sets the gauges that are read rather than counted.
@@ -252,8 +265,12 @@ impl Broker {
     async fn verify(&self, token: &CupToken) -> Result<(Arc<Rulebook>, Arc<Caller>), Error> {
         loop {
             let rulebook = self.rulebook.load_full();
-            let verified = rulebook.verifier.verify(token).await;
+            let may_judge = || self.failures.admit(token.presenter(), self.clock.now().boot);
+            let verified = rulebook.verifier.verify_if(token, may_judge).await;
             if Arc::ptr_eq(&rulebook, &self.rulebook.load()) {
+                if verified.as_ref().is_err_and(|error| error.kind() == Kind::Unauthorized) {
+                    self.failures.count(token.presenter(), self.clock.now().boot);
+                }
                 return verified.map(|caller| (rulebook, caller));
             }
         }
@@ -324,7 +341,7 @@ impl Broker {
         holder: bool,
     ) -> Result<Arc<Credentials>, Error> {
         let (waiter, answer) = oneshot::channel();
-        let miss = Miss { key, wanted, token, token_expires, holder, waiter };
+        let miss = Miss { key, wanted, token, token_expires, holder, waiter, cause: Cause::current() };
         self.wishes.try_send(Wish::Miss(Box::new(miss))).map_err(|_| overloaded())?;
         answer.await.unwrap_or_else(|_gone| Err(overloaded()))
     }

@@ -15,6 +15,7 @@ mod logins;
 mod pools;
 mod profiles;
 mod raw;
+mod reference;
 mod resolve;
 mod roles;
 mod session;
@@ -40,10 +41,11 @@ use std::sync::Arc;
 use toml::de::DeTable;
 use zeroize::Zeroize;
 
-use crate::{audit, auth, broker, secret_file, server, upstream};
+use crate::{audit, auth, broker, secret_file, server, trace, upstream};
 
 pub use faults::{Fault, Faults};
 pub use files::Files;
+pub use reference::reference;
 
 use document::{Source, Table};
 use faults::Found;
@@ -68,6 +70,8 @@ pub struct Config {
     pub state: Option<PathBuf>,
     /// Where the audit log goes, if anywhere.
     pub audit: Option<audit::Config>,
+    /// Where spans go, if anywhere.
+    pub tracing: Option<trace::Config>,
     typed: Typed,
 }
 
@@ -173,6 +177,19 @@ pub fn config_path(flag: Option<PathBuf>) -> Result<PathBuf, NoPath> {
 /// The log filter of the environment: `RUST_LOG`.
 pub fn log_filter() -> Option<String> {
     read_variable("RUST_LOG")?.into_string().ok().filter(|filter| !filter.is_empty())
+}
+
+/// Whether a service manager wants to be told how the program is: whether `NOTIFY_SOCKET` is set.
+pub fn has_notify_socket() -> bool {
+    read_variable("NOTIFY_SOCKET").is_some()
+}
+
+/// The URL that `text` is, by the rules for URLs of the configuration: http for loopback only.
+///
+/// # Errors
+/// With what would be one.
+pub fn url(text: &str) -> Result<url::Url, &'static str> {
+    forms::url(text)
 }
 
 /// The system's directory for temporary files.

@@ -43,6 +43,7 @@ impl Config {
         self.show_sessions(&mut page);
         self.show_state(&mut page);
         self.show_audit(&mut page);
+        self.show_tracing(&mut page);
         self.show_admin(&mut page);
         page.0
     }
@@ -123,6 +124,8 @@ impl Config {
         page.pair("exchange_timeout_ms", milliseconds(broker.exchange_timeout));
         page.pair("entries", broker.entries);
         page.pair("entries_per_subject", broker.entries_per_subject);
+        page.pair("misses_per_subject_per_second", broker.floods.misses_per_subject);
+        page.pair("failures_per_peer_per_second", broker.floods.failures_per_peer);
         page.pair("connections", server.connections);
         page.pair("token_bytes", self.auth.token_bytes);
         page.pair("header_bytes", server.header_bytes);
@@ -169,6 +172,13 @@ impl Config {
             Destination::File(path) => page.text("file", &path.to_string_lossy()),
         }
         page.text("subject", if audit.hashed_subjects { "hashed" } else { "plain" });
+    }
+
+    fn show_tracing(&self, page: &mut Page) {
+        page.header("[tracing]");
+        let Some(tracing) = &self.tracing else { return page.note("otlp_endpoint: none, nothing is traced") };
+        page.text("otlp_endpoint", tracing.otlp_endpoint.as_str());
+        page.pair("sample_ratio", number(tracing.sample_ratio));
     }
 
     fn show_admin(&self, page: &mut Page) {

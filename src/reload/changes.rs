@@ -36,6 +36,7 @@ pub(super) fn between(in_force: &Config, new: &mut Config) -> Changes {
     let sessions = &mut new.broker.configured_sessions;
     keep("configured_sessions", keeps(&in_force.broker.configured_sessions, sessions));
     keep("audit.file", keeps(&in_force.audit, &mut new.audit));
+    keep("tracing", keeps(&in_force.tracing, &mut new.tracing));
     // Rates are changed in the budget, and new clients would begin without connections.
     let same_clients = upstream::Config { rates: new.upstream.rates, ..in_force.upstream.clone() } == new.upstream;
     let way_to_aws = !same_clients || longest_chained(in_force) != longest_chained(new);

@@ -22,7 +22,9 @@ use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use crate::metrics::Metrics;
+use crate::server::lines::Lines;
 use crate::server::listen::Listen;
+use crate::server::patient::Patient;
 use crate::server::{Limits, MAX_HEADERS, Phase, Places, stopping};
 
 /// Time for a new connection to say its first byte.
@@ -160,6 +162,17 @@ where
     }
 }
 
+/// The same for a door that takes no bodies, and can be strict about line breaks.
+pub(super) async fn serve_http1_heads<F, S>(stream: TcpStream, limits: Limits, phase: watch::Receiver<Phase>, answer: F)
+where
+    F: Fn(Request<Incoming>) -> S,
+    S: Future<Output = Response<Full<Bytes>>>,
+{
+    if speaks(&stream).await {
+        serve_spoken(Lines::new(stream), limits, phase, answer).await;
+    }
+}
+
 /// The same for a stream that has spoken: `http1` alone and with a timer, since hyper-util's builder for either protocol
 /// has no deadline before it knows which one it is.
 pub(super) async fn serve_spoken<F, S>(
@@ -180,7 +193,7 @@ pub(super) async fn serve_spoken<F, S>(
         .header_read_timeout(HEADER_TIMEOUT)
         .max_headers(MAX_HEADERS)
         .max_buf_size(limits.header_bytes + REQUEST_LINE_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Patient::new(stream)), service);
     let mut serving = pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,

@@ -15,17 +15,29 @@ use crate::server::{Limits, MAX_HEADERS, Settings};
 /// Headers that only something between the caller and us would add.
 const FORWARDING: &[&str] = &[
     "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "client-ip",
+    "fastly-client-ip",
+    "fly-client-ip",
     "forwarded",
+    "max-forwards",
+    "proxy-authorization",
+    "proxy-connection",
     "true-client-ip",
     "via",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-    "x-forwarded-server",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-envoy-external-address",
+    "x-original-forwarded-for",
     "x-original-host",
+    "x-original-url",
+    "x-proxyuser-ip",
     "x-real-ip",
+    "x-rewrite-url",
 ];
+
+/// Those of which there are many.
+const FORWARDING_FAMILY: &str = "x-forwarded";
 
 /// The names under which a door may be called.
 pub(super) struct Guard {
@@ -78,7 +90,10 @@ impl Guard {
     /// exactly one Host, [`Kind::RequestTooLarge`] for too many or too long headers.
     pub(super) fn check(&self, limits: Limits, version: Version, uri: &Uri, headers: &HeaderMap) -> Result<(), Error> {
         self.check_host(version, uri, headers)?;
-        let foreign = |name: &HeaderName| FORWARDING.contains(&name.as_str()) || name == ORIGIN || name == REFERER;
+        let foreign = |name: &HeaderName| {
+            let text = name.as_str();
+            name == ORIGIN || name == REFERER || text.starts_with(FORWARDING_FAMILY) || FORWARDING.contains(&text)
+        };
         if headers.keys().any(foreign) {
             return Err(forbidden("a browser's or a proxy's header came with the request: call the door directly"));
         }
@@ -203,7 +218,8 @@ mod tests {
 
     #[test]
     fn browsers_and_proxies_are_refused() {
-        for name in FORWARDING.iter().chain(&["origin", "referer", "sec-fetch-site"]) {
+        let others = ["x-forwarded", "x-forwarded-for", "x-forwarded-prefix", "origin", "referer", "sec-fetch-site"];
+        for name in FORWARDING.iter().chain(&others) {
             assert_eq!(kind("/", &[("host", "localhost"), (name, "x")]), Some(Kind::ForbiddenRequest), "{name}");
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -24,8 +24,9 @@ use crate::error::{Error, Kind};
 use crate::metrics::{Listener, Outcome};
 use crate::model::{Ask, Credentials};
 use crate::secret::CupToken;
-use crate::server::accept::{serve_http1, serve_spoken};
+use crate::server::accept::{serve_http1_heads, serve_spoken};
 use crate::server::guard::Guard;
+use crate::server::lines::Lines;
 use crate::server::peer::Peer;
 use crate::server::tls::{self, Card};
 use crate::server::{House, Phase, reply};
@@ -70,10 +71,14 @@ pub(super) fn door(
                 (settings.limits, settings.tls.clone())
             };
             let Some(tls) = tls else {
-                return serve_http1(stream, limits, phase, |request| answer(&house, &guard, peer, None, request)).await;
+                return serve_http1_heads(stream, limits, phase, |request| answer(&house, &guard, peer, None, request))
+                    .await;
             };
             let Some((stream, card)) = tls::greet(&house, Listener::Http, stream, tls).await else { return };
-            serve_spoken(stream, limits, phase, |request| answer(&house, &guard, peer, Some(&card), request)).await;
+            serve_spoken(Lines::new(stream), limits, phase, |request| {
+                answer(&house, &guard, peer, Some(&card), request)
+            })
+            .await;
         })
     }
 }
@@ -91,33 +96,33 @@ async fn answer(
 ) -> Response<Full<Bytes>> {
     let started = house.clock.now().boot;
     let mut asked = None;
+    let trail = house.trail(Listener::Http, request.headers());
     let admitted = card.map_or(Ok(()), |card| card.check(house));
-    let done = AssertUnwindSafe(async {
+    let work = AssertUnwindSafe(async {
         admitted?;
-        credentials(house, guard, &request, &mut asked).await
+        credentials(house, guard, peer, &request, &mut asked).await
     });
-    let done = done.catch_unwind().await;
-    let done = done.unwrap_or_else(|_panic| {
-        house.metrics.panics.inc();
-        Err(Error::new(Kind::Internal, "a request's handler panicked: this is a bug"))
-    });
-    house.audited(Listener::Http, peer, asked.as_ref(), &done);
+    let done = trail.around(work.catch_unwind()).await;
+    let done = done.unwrap_or_else(|_panic| Err(house.panicked()));
+    house.audited(Listener::Http, peer, &trail, asked.as_ref(), &done);
     let (response, outcome) = match done {
         Ok(grant) => (granted(&grant.credentials), if grant.near_expiry { Outcome::NearExpiry } else { Outcome::Ok }),
         Err(error) => {
-            house.reporter.tell(Listener::Http, &error);
-            (refused(&error, &request), reply::row(error.kind()).outcome)
+            house.reporter.tell(Listener::Http, &error, &trail);
+            (refused(&error, &request, trail.id()), reply::row(error.kind()).outcome)
         }
     };
     house.answered(Listener::Http, outcome, started);
+    trail.end(outcome.as_str(), response.status().is_server_error());
     response
 }
 
-/// The order of judgement: guard, method, body, path, token, and then what the broker says. What was asked for is left
+/// The order of judgement: guard, method, framing, body, path, token, and then what the broker says. What was asked for is left
 /// in `asked`.
 async fn credentials(
     house: &House,
     guard: &Guard,
+    peer: Peer,
     request: &Request<Incoming>,
     asked: &mut Option<Ask>,
 ) -> Result<Grant, Error> {
@@ -126,6 +131,12 @@ async fn credentials(
     guard.check(settings.limits, request.version(), request.uri(), headers)?;
     if request.method() != Method::GET {
         return Err(Error::new(Kind::MethodNotAllowed, "the method is not GET"));
+    }
+    if is_ambiguous(headers) {
+        return Err(Error::new(Kind::InvalidRequest, "where the request ends can be read in two ways"));
+    }
+    if headers.get_all(UPGRADE).iter().any(|protocol| protocol != "h2c") {
+        return Err(Error::new(Kind::InvalidRequest, "no other protocol is spoken here (Upgrade)"));
     }
     if has_body(headers) {
         return Err(Error::new(Kind::RequestTooLarge, "a GET with a body"));
@@ -138,7 +149,7 @@ async fn credentials(
     let visit = Visit { holder: true, hold: settings.cold_hold, hold_failures: true };
     match place {
         Place::Credentials(ask) => {
-            let token = bearer(headers)?;
+            let token = bearer(headers)?.presented_by(peer.presenter());
             house.broker.credentials(&token, asked.insert(ask), visit).await
         }
         Place::Session(id) => {
@@ -220,6 +231,15 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<CupToken, Error> {
     Ok(CupToken::new(token))
 }
 
+/// What two readers may take for two requests, or for one (RFC 9112 section 6.3). Those that hyper takes at all: a coding
+/// that is not `chunked`, or a length beside one.
+fn is_ambiguous(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let coding = codings.next();
+    coding.is_some_and(|coding| coding != "chunked" || codings.next().is_some() || headers.contains_key(CONTENT_LENGTH))
+        || headers.get_all(CONTENT_LENGTH).iter().count() > 1
+}
+
 fn has_body(headers: &HeaderMap) -> bool {
     headers.contains_key(TRANSFER_ENCODING) || headers.get_all(CONTENT_LENGTH).iter().any(|length| length != "0")
 }
@@ -249,8 +269,9 @@ fn granted(credentials: &Credentials) -> Response<Full<Bytes>> {
     response
 }
 
-fn refused(error: &Error, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+fn refused(error: &Error, request: &Request<Incoming>, request_id: u64) -> Response<Full<Bytes>> {
     let mut response = reply::response(error.kind());
+    response.headers_mut().insert("cupbearer-request-id", request_id.into());
     if has_body(request.headers()) {
         // The body is not read; what follows on this connection could be taken for a request.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -10,13 +10,16 @@ mod descriptors;
 mod grpc;
 mod guard;
 mod http;
+mod lines;
 mod listen;
+mod patient;
 mod peer;
 pub mod proto;
 mod reply;
 mod report;
 mod settings;
 mod socket;
+mod status;
 pub mod tls;
 
 use std::future::Future;
@@ -27,6 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use ::http::HeaderMap;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -39,6 +43,7 @@ use crate::clock::{Clock, rfc3339};
 use crate::error::{Error, Kind};
 use crate::metrics::{Listener, Metrics, Outcome};
 use crate::model::{Ask, Caller};
+use crate::trace::Trail;
 use crate::upstream::Flow;
 
 pub use accept::{Connections, serve_http1};
@@ -50,6 +55,7 @@ use listen::bind;
 use peer::Peer;
 use report::Reporter;
 use socket::Socket;
+use status::Samples;
 use tls::Tls;
 
 /// Where the doors are and how much may come in.
@@ -127,6 +133,9 @@ pub struct House {
     http: SocketAddr,
     request_ids: AtomicU64,
     ready_once: AtomicBool,
+    samples: Samples,
+    /// When the doors were opened, by the boot-time clock.
+    started: Duration,
 }
 
 /// Bound and not yet serving.
@@ -186,6 +195,8 @@ impl Doors {
             broker,
             metrics,
             reporter: Reporter::new(clock.clone()),
+            started: clock.now().boot,
+            samples: Samples::default(),
             clock,
             phase: phase.clone(),
             audit,
@@ -218,6 +229,7 @@ impl Doors {
             grpc::watch_health(&house),
             tls::watch(&house),
             until_stopping(&house, house.broker.sweep_sessions()),
+            until_stopping(&house, house.samples.take_always(&house.metrics)),
         );
         Ok(())
     }
@@ -226,6 +238,17 @@ impl Doors {
 impl House {
     fn phase(&self) -> Phase {
         *self.phase.borrow()
+    }
+
+    /// What the next request is known by; it came with `headers`.
+    fn trail(&self, listener: Listener, headers: &HeaderMap) -> Trail {
+        Trail::begin(self.request_ids.fetch_add(1, Ordering::Relaxed), headers, listener.as_str())
+    }
+
+    /// Counts a panic of a request's handler, and says what its caller is told.
+    fn panicked(&self) -> Error {
+        self.metrics.panics.inc();
+        Error::new(Kind::Internal, "a request's handler panicked: this is a bug")
     }
 
     /// Counts one answered request that came in at `started`, by the boot-time clock.
@@ -245,14 +268,13 @@ impl House {
     }
 
     /// Writes a decision on credentials into the audit log.
-    fn audited(&self, listener: Listener, peer: Peer, ask: Option<&Ask>, done: &Result<Grant, Error>) {
+    fn audited(&self, listener: Listener, peer: Peer, trail: &Trail, ask: Option<&Ask>, done: &Result<Grant, Error>) {
         self.audit.tell(|| {
             let time = rfc3339(self.clock.now().wall);
-            let request_id = self.request_ids.fetch_add(1, Ordering::Relaxed);
             let profile = ask.map(|ask| ask.profile.clone());
             let flow = profile.as_deref().and_then(|profile| self.broker.flow(profile)).map(Flow::as_str);
-            let line = Line::empty(time, listener.as_str(), peer.to_string(), profile, request_id);
-            audit_line(Line { flow, ..line }, done)
+            let line = Line::empty(time, listener.as_str(), peer.to_string(), profile, trail.id());
+            audit_line(Line { flow, trace_id: trail.trace_id(), ..line }, done)
         });
     }
 

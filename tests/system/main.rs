@@ -10,10 +10,15 @@ mod support;
 
 mod beyond;
 mod clocks;
+mod crowds;
+mod go;
+mod heap;
 mod least;
 mod memory;
 mod names;
+mod observability;
 mod soak;
+mod status;
 
 use std::process::{Command, Output, Stdio};
 

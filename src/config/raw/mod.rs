@@ -23,6 +23,7 @@ pub(super) struct Document {
     /// `state.dir`
     pub(super) state_dir: Field<String>,
     pub(super) audit: Audit,
+    pub(super) tracing: Tracing,
     pub(super) admin: Admin,
 }
 
@@ -148,6 +149,12 @@ pub(super) struct Audit {
     pub(super) subject: Field<String>,
 }
 
+/// `[tracing]`
+pub(super) struct Tracing {
+    pub(super) otlp_endpoint: Field<String>,
+    pub(super) sample_ratio: Field<f64>,
+}
+
 /// `[admin]`
 pub(super) struct Admin {
     pub(super) token_file: Field<String>,
@@ -168,6 +175,7 @@ impl Document {
             configured_sessions: all(table.tables("configured_sessions"), ConfiguredSession::read),
             state_dir: only(table.table("state"), "dir"),
             audit: Audit::read(table.table("audit")),
+            tracing: Tracing::read(table.table("tracing")),
             admin: Admin::read(table.table("admin")),
         };
         table.finish(&[]);
@@ -349,6 +357,14 @@ impl Audit {
         let audit = Self { file: table.take("file"), subject: table.take("subject") };
         table.finish(&[]);
         audit
+    }
+}
+
+impl Tracing {
+    fn read(mut table: Table<'_>) -> Self {
+        let tracing = Self { otlp_endpoint: table.take("otlp_endpoint"), sample_ratio: table.take("sample_ratio") };
+        table.finish(&[]);
+        tracing
     }
 }
 

@@ -3,6 +3,7 @@
 mod any;
 mod flows;
 mod mutated;
+mod reference;
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::LazyLock;

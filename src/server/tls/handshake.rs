@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use http::HeaderMap;
 use tokio::io::AsyncBufReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -38,6 +39,7 @@ pub(in crate::server) async fn greet(
 /// One that just goes away, as probes do, is not worth a line.
 fn tell(house: &House, listener: Listener, error: &io::Error) {
     if error.kind() == io::ErrorKind::InvalidData {
-        house.reporter.tell(listener, &Error::new(Kind::InvalidRequest, format!("the TLS handshake failed: {error}")));
+        let error = Error::new(Kind::InvalidRequest, format!("the TLS handshake failed: {error}"));
+        house.reporter.tell(listener, &error, &house.trail(listener, &HeaderMap::new()));
     }
 }

@@ -84,7 +84,7 @@ impl Authority {
     pub fn caller(&self) -> Caller {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.issuer.pem().as_bytes()).unwrap()).unwrap();
-        Caller { roots: Arc::new(roots), shown: None, versions: &[&TLS13, &TLS12] }
+        Caller { roots: Arc::new(roots), shown: None, versions: &BOTH }
     }
 
     /// A server called `name`, for two days from yesterday.
@@ -127,6 +127,10 @@ fn acceptor(certificate: &Certificate, key: &KeyPair) -> TlsAcceptor {
     TlsAcceptor::from(Arc::new(config))
 }
 
+/// Both versions of TLS that are spoken, and the older one alone.
+static BOTH: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+static OLDER: [&SupportedProtocolVersion; 1] = [&TLS12];
+
 impl Pair {
     /// The certificate as it is on the wire.
     pub fn der(&self) -> CertificateDer<'static> {
@@ -142,7 +146,7 @@ impl Caller {
 
     /// The same, by the older version of TLS alone.
     pub fn of_tls12(&self) -> Self {
-        Self { versions: &[&TLS12], ..self.clone() }
+        Self { versions: &OLDER, ..self.clone() }
     }
 
     /// A connection to the server that is called [`NAME`].
