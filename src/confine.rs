@@ -51,13 +51,16 @@ const PROGRAMS: &[libc::c_long] = &[libc::SYS_execve, libc::SYS_execveat];
 const RIGHTS: ABI = ABI::V3;
 
 /// Keeps what the process holds from other processes of its user, and from the disk when it crashes. Before any secret is
-/// read.
+/// read. One that is to be `replaced` by another program keeps its limits, since that one would have them too; being kept
+/// from others ends with it.
 ///
 /// # Errors
 /// When the operating system refuses, which none does.
-pub(crate) fn from_the_start() -> io::Result<()> {
+pub(crate) fn from_the_start(replaced: bool) -> io::Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    if !replaced {
+        setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    }
     Ok(())
 }
 

@@ -114,7 +114,8 @@ impl Cli {
     /// Runs the command and says how it went.
     #[must_use]
     pub fn run(self) -> ExitCode {
-        if let Err(error) = confine::from_the_start() {
+        let replaced = matches!(self.command, Command::Exec(_) | Command::Wait(_));
+        if let Err(error) = confine::from_the_start(replaced) {
             return Failure::Failed(format!("core dumps cannot be switched off: {error}")).tell();
         }
         let filter = self.log.log_level.or_else(config::log_filter);
