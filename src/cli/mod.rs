@@ -11,13 +11,13 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::app::StartError;
+use crate::app::{StartError, VERSION};
 use crate::config;
 use crate::log::{self, Format};
 
 /// A credential broker: Cognito user pool tokens in, short-lived AWS credentials out, kept fresh.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
+#[command(version = VERSION, max_term_width = 100)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -12,6 +12,7 @@ mod clocks;
 mod memory;
 mod names;
 mod observability;
+mod release;
 mod soak;
 
 use std::process::{Command, Output, Stdio};
