@@ -89,8 +89,7 @@ fn what_is_scraped_and_probed_is_served() {
 
 #[test]
 fn every_config_map_holds_a_sound_configuration() {
-    // The others listen beyond loopback, which is not there yet.
-    for overlay in ["sidecar"] {
+    for overlay in OVERLAYS {
         let documents = documents(overlay);
         assert_sound(overlay, kind(&documents, "ConfigMap")["data"]["cupbearer.toml"].as_str().unwrap());
     }
