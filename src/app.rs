@@ -28,7 +28,7 @@ use crate::trace::{self, Exporter};
 use crate::upstream::{self, Aws, AwsUserPools, Budget, Flow, Identities};
 
 /// The version, as `build_info` shows it.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub const VERSION: &str = env!("CUPBEARER_VERSION");
 
 /// Time for the trades of refresh tokens that are under way.
 const LAST_TRADES: Duration = Duration::from_secs(5);

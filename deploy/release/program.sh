@@ -15,6 +15,9 @@ flags=(
     -C target-feature=+crt-static
     --remap-path-prefix="$root=/src"
     --remap-path-prefix="$cargo_home=/cargo"
+    # A static program does not find libc's getrandom by name: without this it would want /dev/urandom, which an empty
+    # root directory does not have and a closed one does not give.
+    --cfg 'getrandom_backend="linux_getrandom"'
 )
 CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f'; echo "${flags[*]}")
 export CARGO_ENCODED_RUSTFLAGS

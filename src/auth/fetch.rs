@@ -68,7 +68,7 @@ impl HttpsFetcher {
         let uri: Uri = url.as_str().parse().map_err(|_| "the address is not a URI".to_owned())?;
         let request = Request::get(uri)
             .header("accept", "application/json")
-            .header("user-agent", concat!("cupbearer/", env!("CARGO_PKG_VERSION")))
+            .header("user-agent", concat!("cupbearer/", env!("CUPBEARER_VERSION")))
             .body(Empty::new())
             .map_err(|error| error.to_string())?;
         let response = match (&self.tls, url.scheme()) {

@@ -21,14 +21,14 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::app::StartError;
+use crate::app::{StartError, VERSION};
 use crate::config;
 use crate::confine;
 use crate::log::{self, Format};
 
 /// A credential broker: Cognito user pool tokens in, short-lived AWS credentials out, kept fresh.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(version = VERSION, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

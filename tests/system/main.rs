@@ -17,6 +17,7 @@ mod least;
 mod memory;
 mod names;
 mod observability;
+mod release;
 mod soak;
 mod status;
 

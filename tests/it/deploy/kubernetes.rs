@@ -89,7 +89,7 @@ fn what_is_scraped_and_probed_is_served() {
 
 #[test]
 fn every_config_map_holds_a_sound_configuration() {
-    for overlay in ["sidecar", "node"] {
+    for overlay in OVERLAYS {
         let documents = documents(overlay);
         assert_sound(overlay, kind(&documents, "ConfigMap")["data"]["cupbearer.toml"].as_str().unwrap());
     }
