@@ -173,8 +173,8 @@ async fn a_traceparent_and_the_requests_number_are_in_the_log_and_the_audit_log(
     let id: u64 = reply.header("cupbearer-request-id").unwrap().parse().unwrap();
     let found = scene.daemon.wait_for(|_| {
         let text = std::fs::read_to_string(&file).unwrap_or_default();
-        let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        lines.filter(|line| line["request_id"] == id).next_back()
+        let mut lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.rfind(|line| line["request_id"] == id)
     });
     assert_eq!(found.await.unwrap().get("trace_id"), None);
 }
