@@ -1,7 +1,7 @@
 //! Every metric: its name, its help and its labels. Handles are passed in, never global; labels are enums, so that no
 //! user, token, role or path can become a series.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use prometheus::process_collector::ProcessCollector;
@@ -11,6 +11,7 @@ use prometheus::{
 };
 
 use crate::clock::Clock;
+use crate::tally::Tally;
 
 /// Declares an enum whose variants are label values.
 macro_rules! labels {
@@ -76,9 +77,13 @@ labels!(
 /// The handles. One value per process, or per test.
 pub struct Metrics {
     registry: Registry,
-    requests: IntCounterVec,
+    /// By listener and outcome: a label is looked up once, not with each request.
+    requests: Vec<Vec<IntCounter>>,
     request_duration: HistogramVec,
+    /// By listener; a series is there from the first request on.
+    durations: [OnceLock<Histogram>; Listener::ALL.len()],
     lookups: IntCounterVec,
+    lookups_tally: Tally<{ Lookup::ALL.len() }>,
     /// Replies with less left than `min_remaining_seconds`.
     pub near_expiry_served: IntCounter,
     upstream_requests: IntCounterVec,
@@ -93,6 +98,7 @@ pub struct Metrics {
     /// Sessions that are open.
     pub sessions: IntGauge,
     verifications: IntCounterVec,
+    verifications_tally: Tally<{ Verification::ALL.len() }>,
     jwks_fetches: IntCounterVec,
     config_reloads: IntCounterVec,
     /// When the key set that is longest without a fetch was fetched.
@@ -122,8 +128,16 @@ impl Metrics {
     pub fn new(version: &str) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let make = Maker(&registry);
+        let requests = make.counters("requests_total", "Requests answered, by outcome.", &["listener", "outcome"])?;
+        let outcomes = |listener: &Listener| {
+            let each = |outcome: &Outcome| requests.with_label_values(&[listener.as_str(), outcome.as_str()]);
+            Outcome::ALL.iter().map(each).collect()
+        };
         let metrics = Self {
-            requests: make.counters("requests_total", "Requests answered, by outcome.", &["listener", "outcome"])?,
+            requests: Listener::ALL.iter().map(outcomes).collect(),
+            durations: Default::default(),
+            lookups_tally: Tally::new(),
+            verifications_tally: Tally::new(),
             request_duration: make.histograms(
                 "request_duration_seconds",
                 "Time to answer a request.",
@@ -189,13 +203,20 @@ impl Metrics {
 
     /// Counts one answered request.
     pub fn answered(&self, listener: Listener, outcome: Outcome, took: Duration) {
-        self.requests.with_label_values(&[listener.as_str(), outcome.as_str()]).inc();
-        self.request_duration.with_label_values(&[listener.as_str()]).observe(took.as_secs_f64());
+        if let Some(counter) = self.requests.get(listener as usize).and_then(|row| row.get(outcome as usize)) {
+            counter.inc();
+        }
+        let durations = self.durations.get(listener as usize);
+        let durations =
+            durations.map(|made| made.get_or_init(|| self.request_duration.with_label_values(&[listener.as_str()])));
+        if let Some(durations) = durations {
+            durations.observe(took.as_secs_f64());
+        }
     }
 
     /// Counts one lookup.
     pub fn looked_up(&self, lookup: Lookup) {
-        self.lookups.with_label_values(&[lookup.as_str()]).inc();
+        self.lookups_tally.count(lookup as usize);
     }
 
     /// Counts a call as under way from now on.
@@ -216,7 +237,7 @@ impl Metrics {
 
     /// Counts one verdict on a token.
     pub fn verified(&self, verification: Verification) {
-        self.verifications.with_label_values(&[verification.as_str()]).inc();
+        self.verifications_tally.count(verification as usize);
     }
 
     /// Counts one fetch of a key set.
@@ -243,6 +264,13 @@ impl Metrics {
             // Under the lock, so that two who ask at once do not count twice.
             let lost = self.lost_lines.lock().unwrap_or_else(PoisonError::into_inner);
             self.log_dropped.inc_by(lost().saturating_sub(self.log_dropped.get()));
+            for lookup in Lookup::ALL {
+                add_up(&self.lookups, lookup.as_str(), self.lookups_tally.total(*lookup as usize));
+            }
+            for verification in Verification::ALL {
+                let total = self.verifications_tally.total(*verification as usize);
+                add_up(&self.verifications, verification.as_str(), total);
+            }
         }
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
@@ -257,11 +285,6 @@ impl Metrics {
         build.set(1);
         self.registry.register(Box::new(build))?;
         self.registry.register(Box::new(ProcessCollector::for_self()))?;
-        for listener in Listener::ALL {
-            for outcome in Outcome::ALL {
-                self.requests.with_label_values(&[listener.as_str(), outcome.as_str()]);
-            }
-        }
         Reload::ALL.iter().for_each(|value| drop(self.config_reloads.with_label_values(&[value.as_str()])));
         Lookup::ALL.iter().for_each(|value| drop(self.lookups.with_label_values(&[value.as_str()])));
         Verification::ALL.iter().for_each(|value| drop(self.verifications.with_label_values(&[value.as_str()])));
@@ -271,6 +294,12 @@ impl Metrics {
         }
         Ok(())
     }
+}
+
+/// Brings the series of `label` to `total`.
+fn add_up(counters: &IntCounterVec, label: &str, total: u64) {
+    let counter = counters.with_label_values(&[label]);
+    counter.inc_by(total.saturating_sub(counter.get()));
 }
 
 /// A call to AWS, or a fetch of a key set, that is under way. One that is dropped half-way, because its time is up,

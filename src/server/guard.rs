@@ -33,7 +33,7 @@ pub(super) struct Guard {
 
 enum Names {
     Any,
-    Own { names: Vec<String>, port: u16 },
+    Own { names: Vec<String>, port: String },
 }
 
 impl Guard {
@@ -48,7 +48,7 @@ impl Guard {
         if address.ip().is_loopback() {
             names.extend(["127.0.0.1", "localhost", "[::1]"].map(ToOwned::to_owned));
         }
-        Self { names: Names::Own { names, port: address.port() } }
+        Self { names: Names::Own { names, port: address.port().to_string() } }
     }
 
     /// The guard of a door that is called by names which it cannot know.
@@ -104,7 +104,7 @@ impl Guard {
                 && authority.is_char_boundary(name.len())
                 && authority[..name.len()].eq_ignore_ascii_case(name)
                 && match authority[name.len()..].strip_prefix(':') {
-                    Some(port) => port == own_port.to_string(),
+                    Some(port) => port == own_port,
                     None => authority.len() == name.len(),
                 }
         };

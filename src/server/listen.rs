@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tracing::{debug, info, warn};
 
 use crate::metrics::Listener;
@@ -54,7 +54,7 @@ impl Listen for TcpListener {
 /// Binds `address`, and tells so.
 pub(super) async fn bind(listener: Listener, address: SocketAddr) -> Result<TcpListener, BindError> {
     let bound = async {
-        let socket = TcpListener::bind(address).await?;
+        let socket = listen(address)?;
         let address = socket.local_addr()?;
         keep_on_this_machine(&socket, address.ip())?;
         info!(listener = listener.as_str(), address = %address, "listening");
@@ -62,6 +62,18 @@ pub(super) async fn bind(listener: Listener, address: SocketAddr) -> Result<TcpL
     };
     let told = |source| BindError { listener: listener.as_str(), address: address.to_string(), source };
     bound.await.map_err(told)
+}
+
+/// How many connections may wait to be accepted. A fleet that starts at once would fill tokio's 128, and who finds it full
+/// tries again after a second; the kernel cuts it to `net.core.somaxconn`, which is 4,096 since Linux 5.4.
+const BACKLOG: u32 = 4_096;
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As tokio's own bind does: a restart does not wait for the last connections of its predecessor.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Where the kernel routes packets for 127.0.0.1 in from the network (`route_localnet`), a neighbour of the machine could

@@ -1,6 +1,7 @@
 //! The gRPC door: `cupbearer.v1.CredentialBroker` and `grpc.health.v1`, over HTTP/2 and nothing else,
 //! on a TCP and on a Unix socket.
 
+mod direct;
 mod service;
 
 use std::convert::Infallible;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use http::{HeaderMap, Request as HttpRequest, Response as HttpResponse};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
@@ -225,17 +227,48 @@ async fn answer(door: &Door, connection: &Connection, request: HttpRequest<Incom
         return refuse(house, listener, &error);
     }
     let health = request.uri().path().starts_with("/grpc.health.v1.");
-    match AssertUnwindSafe(door.routes.clone().call(request)).catch_unwind().await {
+    match AssertUnwindSafe(call(door, connection, request)).catch_unwind().await {
         Ok(Ok(response)) if health => response,
         Ok(Ok(response)) => match tonics_own(response.headers()) {
             Some(error) => refuse(house, listener, &error),
             None => response,
         },
-        Ok(Err(never)) => match never {},
+        Ok(Err(error)) => refuse(house, listener, &error),
         Err(_panic) => {
             house.metrics.panics.inc();
             refuse(house, listener, &Error::new(Kind::Internal, "a request's handler panicked: this is a bug"))
         }
+    }
+}
+
+/// Has a request answered by the short way where there is one, and by tonic.
+async fn call(
+    door: &Door,
+    connection: &Connection,
+    request: HttpRequest<Incoming>,
+) -> Result<HttpResponse<Body>, Error> {
+    let request = if direct::is_for(&request) {
+        let (head, body) = request.into_parts();
+        // Of one message, as tonic bounds it.
+        let body = Limited::new(body, MESSAGE_BYTES + direct::PREFIX).collect().await.map_err(|error| cut(&*error))?;
+        let body = body.to_bytes();
+        if let Some(response) = direct::answer(&door.house, connection, &head.headers, &body) {
+            return Ok(response);
+        }
+        HttpRequest::from_parts(head, Body::new(Full::new(body)))
+    } else {
+        request.map(Body::new)
+    };
+    let answered = door.routes.clone().call(request).await;
+    Ok(answered.unwrap_or_else(|never| match never {}))
+}
+
+/// Why a message did not come whole.
+fn cut(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Error {
+    if error.is::<LengthLimitError>() {
+        Error::new(Kind::RequestTooLarge, "the message is larger than 32 KiB")
+    } else {
+        Error::new(Kind::InvalidRequest, "the message ended before its end")
     }
 }
 
