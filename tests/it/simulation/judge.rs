@@ -10,7 +10,6 @@ use cupbearer::broker::Grant;
 use cupbearer::error::{Error, Kind};
 use cupbearer::metrics::Operation;
 use cupbearer::upstream::{Order, Rates};
-use secrecy::ExposeSecret;
 
 use super::ledger::{Issued, Ledger, Turn};
 use super::tokens::{self, Rank, Token};
