@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use cupbearer::auth::{self, FetchKeys, UserPool, Verifier};
 use cupbearer::broker::{Broker, Config, Limits, Policy, Profile, SessionLimits, SessionTemplates, Visit};
+use cupbearer::chance::Chance;
 use cupbearer::clock::{Clock, Expiry};
 use cupbearer::dev::{self, AmbiguousRoleResolution, Emulator};
 use cupbearer::metrics::Metrics;
@@ -17,7 +18,7 @@ use cupbearer::model::{Ask, Credentials, IdentityId, Issued, RoleArn};
 use cupbearer::roles::{Ambiguous, Mapping, Rules};
 use cupbearer::secret::CupToken;
 use cupbearer::templates::NameTemplate;
-use cupbearer::upstream::{Exchange, Exchanging, Flow, Lane, Order, Target};
+use cupbearer::upstream::{Exchange, Exchanging, Flow, Order, Target};
 use http::Request;
 use tokio::task::JoinSet;
 use url::Url;
@@ -59,10 +60,6 @@ impl Instant {
 impl Exchange for Instant {
     fn exchange<'a>(&'a self, order: &'a Order) -> Exchanging<'a> {
         Box::pin(async { Ok(self.credentials(order)) })
-    }
-
-    fn lane(&self, order: &Order) -> Lane {
-        Lane::warm(order.target.flow)
     }
 }
 
@@ -114,10 +111,17 @@ impl World {
         });
         let exchange: Arc<dyn Exchange> = Arc::clone(&aws) as _;
         let fetcher: Arc<dyn FetchKeys> = Arc::new(keys);
+        let chance = Chance::of_the_system();
         let (verifier, keepers, sweeper) =
-            Verifier::new(auth_config(entries), &fetcher, clock.clone(), Arc::clone(&metrics));
-        let (broker, refresher) =
-            Broker::new(broker_config(entries, profiles), verifier, exchange, clock.clone(), Arc::clone(&metrics));
+            Verifier::new(auth_config(entries), &fetcher, clock.clone(), chance.clone(), Arc::clone(&metrics));
+        let (broker, refresher) = Broker::new(
+            broker_config(entries, profiles),
+            verifier,
+            exchange,
+            clock.clone(),
+            chance,
+            Arc::clone(&metrics),
+        );
         let mut tasks = JoinSet::new();
         tasks.spawn(refresher.run());
         tasks.spawn(sweeper.run());

@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 use crate::audit::{Audit, Writer};
 use crate::auth::{FetchKeys, HttpsFetcher, Keeper, Sweeper, Verifier};
 use crate::broker::{Broker, Refresher, Renewer};
+use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::log;
@@ -46,7 +47,7 @@ pub struct Bound {
     audit: Audit,
     writer: Option<Writer>,
     identities: Option<upstream::Writer>,
-    rooms: Rooms,
+    pub(crate) rooms: Rooms,
     config: Config,
     source: Option<Source>,
 }
@@ -88,7 +89,7 @@ pub enum StartError {
 /// # Errors
 /// When an address is taken, or the machine lacks what TLS needs.
 pub async fn bind(config: Config, own: Option<SharedCredentialsProvider>) -> Result<Bound, StartError> {
-    let clock = Clock::system();
+    let (clock, chance) = (Clock::system(), Chance::of_the_system());
     let metrics = Arc::new(Metrics::new(VERSION)?);
     metrics.count_lost_lines(log::lost);
     let (audit, writer) = match &config.audit {
@@ -106,12 +107,12 @@ pub async fn bind(config: Config, own: Option<SharedCredentialsProvider>) -> Res
     let fetcher: Arc<dyn FetchKeys> =
         Arc::new(HttpsFetcher::new(config.auth.fetches_over_tls()).map_err(StartError::Certificates)?);
     let (verifier, keepers, sweeper) =
-        Verifier::new(config.auth.clone(), &fetcher, clock.clone(), Arc::clone(&metrics));
-    let budget = Arc::new(Budget::new(config.upstream.rates, clock.clone()));
+        Verifier::new(config.auth.clone(), &fetcher, clock.clone(), chance.clone(), Arc::clone(&metrics));
+    let budget = Arc::new(Budget::new(config.upstream.rates, clock.clone(), chance.clone()));
     let means = Means { own, known: Arc::new(known), budget, clock: clock.clone(), metrics: Arc::clone(&metrics) };
     let exchange = Arc::new(means.way_to_aws(&config, Duration::MAX).await?);
     let (broker, refresher) =
-        Broker::new(config.broker.clone(), verifier, exchange, clock.clone(), Arc::clone(&metrics));
+        Broker::new(config.broker.clone(), verifier, exchange, clock.clone(), chance, Arc::clone(&metrics));
     let broker = Arc::new(broker);
     let user_pools = Arc::new(means.user_pools(&config));
     let renewer = Renewer::new(Arc::clone(&broker), Arc::clone(&user_pools) as _);

@@ -23,18 +23,20 @@
 //! | F3 | `server`: the doors, bytes to question and back; one table from error to wire |
 //! | F2 | `broker`: the decision, the cache, the refresher, the schedule |
 //! | F1 | `auth`: token in, caller out; `roles`: pure choice of a role; `templates`: claims into names, tags, policies; `upstream`: the AWS SDK |
-//! | F0 | `model` `credentials` `error` `secret` `secret_file` `audit` `metrics` `digest` `clock` `tally` `supervise`: the ground |
+//! | F0 | `model` `credentials` `error` `secret` `secret_file` `audit` `metrics` `digest` `clock` `chance` `tally` `supervise`: the ground |
 //!
 //! # What is nowhere
 //!
 //! - An AWS SDK type outside `upstream`; a status code below `server`.
-//! - A reading of a clock outside `clock`, of the environment outside `config`.
+//! - A reading of a clock outside `clock`, of the environment outside `config`; a random number that is no secret
+//!   outside `chance`.
 //! - A task started outside `app` and `server`.
 //! - `expose_secret` where no bytes leave: it is in the doors, in `upstream`, in the verifier, and in the emulator. The
 //!   same goes for `expose_document` and `expose_session_token`: the doors alone.
 //! - A fallback: to another role, to the broker's own role, to an unauthenticated identity, to another region.
 
 pub mod audit;
+pub mod chance;
 pub mod clock;
 pub mod credentials;
 pub mod digest;

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::signature::ParsedPublicKey;
-use rand::Rng;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -18,6 +17,7 @@ use url::Url;
 
 use crate::auth::fetch::FetchKeys;
 use crate::auth::jwks::{self, Key};
+use crate::chance::Chance;
 use crate::clock::{Clock, epoch_seconds};
 use crate::metrics::{Metrics, Operation, Result as Outcome};
 use crate::supervise::{LongLived, supervise};
@@ -89,6 +89,7 @@ pub struct Keeper {
     url: Url,
     fetcher: Arc<dyn FetchKeys>,
     clock: Clock,
+    chance: Chance,
     metrics: Arc<Metrics>,
     current: Arc<ArcSwap<Keys>>,
     wanted: mpsc::Receiver<Wanted>,
@@ -97,13 +98,21 @@ pub struct Keeper {
 }
 
 impl KeySet {
-    pub(super) fn new(url: Url, fetcher: Arc<dyn FetchKeys>, clock: Clock, metrics: Arc<Metrics>) -> (Self, Keeper) {
-        let current = Arc::new(ArcSwap::from_pointee(Keys::default()));
+    /// A set that has `seed` until its keeper has fetched for the first time.
+    pub(super) fn new(
+        url: Url,
+        seed: Arc<Keys>,
+        fetcher: Arc<dyn FetchKeys>,
+        (clock, chance): (Clock, Chance),
+        metrics: Arc<Metrics>,
+    ) -> (Self, Keeper) {
+        let current = Arc::new(ArcSwap::new(seed));
         let (wanted, queue) = mpsc::channel(QUEUE);
         let keeper = Keeper {
             url,
             fetcher,
             clock,
+            chance,
             metrics,
             current: Arc::clone(&current),
             wanted: queue,
@@ -204,7 +213,7 @@ impl Keeper {
                 retry_pause(self.failures)
             }
         };
-        Instant::now() + pause.mul_f64(rand::rng().random_range(0.9..=1.1))
+        Instant::now() + pause.mul_f64(self.chance.within(0.9..=1.1))
     }
 }
 
@@ -215,6 +224,9 @@ impl LongLived for Keeper {
         let mut due = self.fetch().await;
         loop {
             tokio::select! {
+                // The timer goes first: a flood of unknown ids cannot put a rotation off.
+                biased;
+                () = tokio::time::sleep_until(due) => due = self.fetch().await,
                 wanted = self.wanted.recv() => match wanted {
                     Some(Wanted { kid, done }) => {
                         // The fetch that was under way when it was asked for may have brought it.
@@ -228,7 +240,6 @@ impl LongLived for Keeper {
                     }
                     None => return,
                 },
-                () = tokio::time::sleep_until(due) => due = self.fetch().await,
             }
         }
     }

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::chance::Chance;
 use crate::clock::{Clock, Moment};
 use crate::digest::{Digest, sha256};
 use crate::error::{Error, Kind};
@@ -80,6 +81,7 @@ pub struct UserPool {
 /// another verifier, which shares what stays ([`Verifier::renewed`]).
 pub struct Verifier {
     clock: Clock,
+    chance: Chance,
     metrics: Arc<Metrics>,
     config: Config,
     /// Goes up with each change of what is taken: a verdict given under another one no longer holds.
@@ -117,24 +119,27 @@ impl Verifier {
         config: Config,
         fetcher: &Arc<dyn FetchKeys>,
         clock: Clock,
+        chance: Chance,
         metrics: Arc<Metrics>,
     ) -> (Self, Vec<Keeper>, Sweeper) {
         let verdicts = Arc::new(Verdicts::new(config.verdicts));
         let sweeper = Sweeper { verdicts: Arc::clone(&verdicts), clock: clock.clone(), metrics: Arc::clone(&metrics) };
-        let mut verifier = Self { clock, metrics, config, generation: 0, pools: HashMap::new(), verdicts };
+        let mut verifier = Self { clock, chance, metrics, config, generation: 0, pools: HashMap::new(), verdicts };
         let (pools, keepers) = verifier.open_pools(&verifier.config, fetcher);
         verifier.pools = pools;
         (verifier, keepers, sweeper)
     }
 
     /// The verifier for another configuration. The keys of user pools whose `jwks_url` stays are kept; for the others
-    /// there are keepers. Those of pools that are gone end with the last request that needs them.
+    /// there are keepers, and where only the `jwks_url` is another one the old keys do until these have fetched. Those of
+    /// pools that are gone end with the last request that needs them.
     pub fn renewed(&self, config: Config, fetcher: &Arc<dyn FetchKeys>) -> (Self, Vec<Keeper>) {
         let (pools, keepers) = self.open_pools(&config, fetcher);
         self.verdicts.limit(config.verdicts);
         let generation = self.generation + u64::from(!config.judges_as(&self.config));
-        let (clock, metrics, verdicts) = (self.clock.clone(), Arc::clone(&self.metrics), Arc::clone(&self.verdicts));
-        (Self { clock, metrics, config, generation, pools, verdicts }, keepers)
+        let (clock, chance) = (self.clock.clone(), self.chance.clone());
+        let (metrics, verdicts) = (Arc::clone(&self.metrics), Arc::clone(&self.verdicts));
+        (Self { clock, chance, metrics, config, generation, pools, verdicts }, keepers)
     }
 
     /// Whether another configuration has key sets that this one has not, and that are fetched over TLS.
@@ -238,8 +243,9 @@ impl Verifier {
         let mut keepers = Vec::new();
         for config in &config.user_pools {
             let keys = self.keys_from(&config.jwks_url).cloned().unwrap_or_else(|| {
-                let (clock, metrics) = (self.clock.clone(), Arc::clone(&self.metrics));
-                let (keys, keeper) = KeySet::new(config.jwks_url.clone(), Arc::clone(fetcher), clock, metrics);
+                let (means, metrics) = ((self.clock.clone(), self.chance.clone()), Arc::clone(&self.metrics));
+                let seed = self.keys_of(config).map(|keys| keys.current()).unwrap_or_default();
+                let (keys, keeper) = KeySet::new(config.jwks_url.clone(), seed, Arc::clone(fetcher), means, metrics);
                 keepers.push(keeper);
                 Arc::new(keys)
             });
@@ -251,6 +257,13 @@ impl Verifier {
 
     fn keys_from(&self, url: &Url) -> Option<&Arc<KeySet>> {
         self.pools.values().find(|pool| pool.config.jwks_url == *url).map(|pool| &pool.keys)
+    }
+
+    /// The keys of the pool that had all issuers of `pool` before: its tokens are the same ones, wherever the keys are
+    /// fetched from now.
+    fn keys_of(&self, pool: &UserPool) -> Option<&Arc<KeySet>> {
+        let before = self.pools.get(pool.issuers.first()?)?;
+        pool.issuers.iter().all(|issuer| before.config.issuers.contains(issuer)).then_some(&before.keys)
     }
 
     async fn judge(&self, text: &str) -> Result<Verdict, Fault> {

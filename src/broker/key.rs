@@ -12,7 +12,7 @@ use crate::upstream::Target;
 pub(super) struct Key(Digest);
 
 /// The digest of (issuer, subject): all entries of one user count together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Subject(Digest);
 
 impl Key {

@@ -29,6 +29,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch as channel};
 
 use crate::auth::{Verdict, Verifier};
+use crate::chance::Chance;
 use crate::clock::{Clock, Expiry, Moment};
 use crate::error::{Error, Kind};
 use crate::metrics::{Lookup, Metrics};
@@ -120,6 +121,7 @@ pub struct Broker {
     wishes: mpsc::Sender<Wish>,
     refresher_lives: Arc<AtomicBool>,
     clock: Clock,
+    chance: Chance,
     metrics: Arc<Metrics>,
 }
 
@@ -142,20 +144,20 @@ impl Broker {
         verifier: Verifier,
         exchange: Arc<dyn Exchange>,
         clock: Clock,
+        chance: Chance,
         metrics: Arc<Metrics>,
     ) -> (Self, Refresher) {
         let cache = Arc::new(Cache::new());
         let (wishes, queue) = mpsc::channel(WISHES);
-        let rulebook = Rulebook::new(verifier, config.profiles, config.policy.min_remaining);
+        let rulebook = Rulebook::new(verifier, exchange, config.profiles, config.policy.min_remaining);
         let rulebook = Arc::new(ArcSwap::from_pointee(rulebook));
         let places = Places::new(config.limits.entries.saturating_mul(PLACES_PER_ENTRY));
         let refresher = Refresher::new(
             queue,
             Arc::clone(&cache),
             Arc::clone(&rulebook),
-            exchange,
             (config.policy, config.limits),
-            clock.clone(),
+            (clock.clone(), chance.clone()),
             Arc::clone(&metrics),
         );
         let broker = Self {
@@ -168,6 +170,7 @@ impl Broker {
             watchers: Watchers::default(),
             wishes,
             clock,
+            chance,
             metrics,
         };
         (broker, refresher)

@@ -1,11 +1,11 @@
 //! Who is exchanged next. Pure.
 //!
-//! There is a line for each lane, so that users who wait for the scarce GetId hold up nobody who does not need it; and
-//! in each line two queues. Callers who wait take turns by user, whoever has many questions. Of the refreshes the one
-//! goes first whose credentials end first: after an outage that saves most of them.
+//! There is a line for each lane, so that users who wait for the scarce GetId hold up nobody who does not need it, nor
+//! those of one region any of another; and in each line two queues. Callers who wait take turns by user, whoever has many
+//! questions. Of the refreshes the one goes first whose credentials end first: after an outage that saves most of them.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use crate::broker::key::{Key, Subject};
@@ -14,7 +14,7 @@ use crate::upstream::{Lane, Rank};
 /// All lines.
 #[derive(Default)]
 pub(super) struct Queue {
-    lines: [Line; Lane::COUNT],
+    lines: BTreeMap<Lane, Line>,
     /// How many places there are in all.
     places: usize,
 }
@@ -43,31 +43,34 @@ pub(super) struct Place {
 impl Queue {
     /// For a caller of `subject` who waits.
     pub(super) fn push_foreground(&mut self, lane: Lane, subject: Subject, place: Place) {
-        self.lines[lane.index()].foreground.push(subject, place);
+        self.lines.entry(lane).or_default().foreground.push(subject, place);
         self.places += 1;
     }
 
     /// For nobody who waits; what is held, or the login, ends at `end`.
     pub(super) fn push_background(&mut self, lane: Lane, end: Duration, place: Place) {
-        self.lines[lane.index()].background.push(Reverse((end, place)));
+        self.lines.entry(lane).or_default().background.push(Reverse((end, place)));
         self.places += 1;
     }
 
-    /// The next one of all lines that are `open`, and its line.
-    pub(super) fn next(&self, rank: Rank, open: &[bool; Lane::COUNT]) -> Option<(usize, Place)> {
-        let lines = self.lines.iter().enumerate().filter(|(number, _)| open[*number]);
-        let firsts = lines.filter_map(|(number, line)| Some((line.first(rank)?, number)));
-        firsts.min().map(|((_, place), number)| (number, place))
+    /// The next one of all lines but those that are `closed`, and its line.
+    pub(super) fn next(&self, rank: Rank, closed: &[Lane]) -> Option<(Lane, Place)> {
+        let lines = self.lines.iter().filter(|(lane, _)| !closed.contains(lane));
+        let firsts = lines.filter_map(|(lane, line)| Some((line.first(rank)?, lane)));
+        firsts.min().map(|((_, place), lane)| (lane.clone(), place))
     }
 
     /// Takes the next one out of its line.
-    pub(super) fn pop(&mut self, rank: Rank, number: usize) {
-        let line = &mut self.lines[number];
+    pub(super) fn pop(&mut self, rank: Rank, lane: &Lane) {
+        let Some(line) = self.lines.get_mut(lane) else { return };
         let taken = match rank {
             Rank::Foreground => line.foreground.pop(),
             Rank::Background => line.background.pop().is_some(),
         };
         self.places -= usize::from(taken);
+        if line.len() == 0 {
+            self.lines.remove(lane);
+        }
     }
 
     /// How many places there are, void ones included.
@@ -79,16 +82,21 @@ impl Queue {
     pub(super) fn retain(&mut self, counts: impl Fn(Rank, &Key) -> bool) {
         let mut seen = HashSet::new();
         self.places = 0;
-        for line in &mut self.lines {
+        for line in self.lines.values_mut() {
             line.foreground.retain(|place| counts(Rank::Foreground, &place.key) && seen.insert(place.key));
             line.background
                 .retain(|Reverse((_, place))| counts(Rank::Background, &place.key) && seen.insert(place.key));
-            self.places += line.foreground.len() + line.background.len();
+            self.places += line.len();
         }
+        self.lines.retain(|_, line| line.len() > 0);
     }
 }
 
 impl Line {
+    fn len(&self) -> usize {
+        self.foreground.len() + self.background.len()
+    }
+
     /// The first one, and by what the lines' first ones are compared.
     fn first(&self, rank: Rank) -> Option<(Duration, Place)> {
         match rank {
@@ -140,22 +148,32 @@ impl Turns {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::Flow;
-
-    const OPEN: [bool; Lane::COUNT] = [true; Lane::COUNT];
+    use crate::upstream::{Flow, Target};
 
     fn lane(needs_id: bool) -> Lane {
-        Lane { flow: Flow::Enhanced, needs_id }
+        lane_in("us-east-1", needs_id)
+    }
+
+    fn lane_in(region: &str, needs_id: bool) -> Lane {
+        let target = Target {
+            flow: Flow::Enhanced,
+            identity_pool_id: format!("{region}:0").into(),
+            logins_key: None,
+            region: "us-east-1".into(),
+            duration: Duration::from_secs(3_600),
+            external_id: None,
+        };
+        Lane { needs_id, ..Lane::warm(&target) }
     }
 
     fn place(due: u64, name: &str) -> Place {
         Place { due: Duration::from_secs(due), key: Key::guest("test", "", name) }
     }
 
-    fn drain(queue: &mut Queue, rank: Rank, open: &[bool; Lane::COUNT]) -> Vec<u64> {
+    fn drain(queue: &mut Queue, rank: Rank, closed: &[Lane]) -> Vec<u64> {
         let next = || {
-            let (number, place) = queue.next(rank, open)?;
-            queue.pop(rank, number);
+            let (lane, place) = queue.next(rank, closed)?;
+            queue.pop(rank, &lane);
             Some(place.due.as_secs())
         };
         std::iter::from_fn(next).collect()
@@ -171,10 +189,10 @@ mod tests {
         }
         queue.push_foreground(lane(false), one, place(30, "one"));
         queue.push_foreground(lane(false), other, place(31, "other"));
-        let order = drain(&mut queue, Rank::Foreground, &OPEN);
+        let order = drain(&mut queue, Rank::Foreground, &[]);
         assert_eq!(order[..5], [0, 30, 31, 1, 2]);
         assert_eq!(order.len(), 32);
-        assert_eq!(queue.lines[lane(false).index()].foreground.by_subject.len(), 0, "nobody is remembered");
+        assert!(queue.lines.is_empty(), "nobody is remembered");
     }
 
     #[test]
@@ -184,7 +202,7 @@ mod tests {
             queue.push_background(lane(false), Duration::from_secs(end), place(due, "a"));
         }
         queue.push_background(lane(true), Duration::from_secs(150), place(4, "b"));
-        assert_eq!(drain(&mut queue, Rank::Background, &OPEN), [2, 4, 3, 1]);
+        assert_eq!(drain(&mut queue, Rank::Background, &[]), [2, 4, 3, 1]);
     }
 
     #[test]
@@ -198,9 +216,9 @@ mod tests {
         let moved_up = Key::guest("test", "", "c");
         queue.retain(|rank, key| *key != void && (*key == moved_up) == (rank == Rank::Foreground));
         assert_eq!(queue.len(), 3);
-        assert_eq!(drain(&mut queue, Rank::Foreground, &OPEN), [5]);
-        assert_eq!(drain(&mut queue, Rank::Background, &OPEN), [11, 12]);
-        assert_eq!((queue.len(), queue.lines[lane(false).index()].foreground.subjects.len()), (0, 0));
+        assert_eq!(drain(&mut queue, Rank::Foreground, &[]), [5]);
+        assert_eq!(drain(&mut queue, Rank::Background, &[]), [11, 12]);
+        assert_eq!((queue.len(), queue.lines.len()), (0, 0));
     }
 
     #[test]
@@ -208,9 +226,8 @@ mod tests {
         let mut queue = Queue::default();
         queue.push_foreground(lane(true), Subject::guest("test", "cold"), place(1, "cold"));
         queue.push_foreground(lane(false), Subject::guest("test", "warm"), place(2, "warm"));
-        let mut open = OPEN;
-        open[lane(true).index()] = false;
-        assert_eq!(drain(&mut queue, Rank::Foreground, &open), [2]);
-        assert_eq!(drain(&mut queue, Rank::Foreground, &OPEN), [1]);
+        queue.push_foreground(lane_in("eu-west-1", true), Subject::guest("test", "far"), place(3, "far"));
+        assert_eq!(drain(&mut queue, Rank::Foreground, &[lane(true)]), [2, 3]);
+        assert_eq!(drain(&mut queue, Rank::Foreground, &[]), [1]);
     }
 }

@@ -15,8 +15,6 @@ use crate::upstream::Exchange;
 pub(super) struct Reload {
     pub(super) policy: Policy,
     pub(super) limits: Limits,
-    /// None: as it was.
-    pub(super) exchange: Option<Arc<dyn Exchange>>,
 }
 
 impl Broker {
@@ -25,28 +23,29 @@ impl Broker {
         self.rulebook.load().verifier.lacks_keys_over_tls(auth)
     }
 
-    /// Puts another configuration in force, and returns the keepers of new user pools, which have to run. `exchange` is
-    /// the new way to AWS, if that changed. What is held by unchanged profiles is kept; a new limit or refresh policy is
-    /// for what comes next.
+    /// Puts another configuration in force. `exchange` is the new way to AWS, if that changed. The keepers of new user
+    /// pools are given to `start` as soon as somebody may wait for their keys. What is held by unchanged profiles is kept;
+    /// a new refresh policy is for what comes next.
     pub async fn reload(
         &self,
         auth: auth::Config,
         config: Config,
         fetcher: &Arc<dyn FetchKeys>,
         exchange: Option<Arc<dyn Exchange>>,
-    ) -> Vec<Keeper> {
+        start: impl FnOnce(Vec<Keeper>),
+    ) {
         let old = self.rulebook.load_full();
         let (verifier, keepers) = old.verifier.renewed(auth, fetcher);
-        let renewed = old.renewed(verifier, config.profiles, config.policy.min_remaining);
+        let renewed = old.renewed(verifier, exchange, config.profiles, config.policy.min_remaining);
         let generation = renewed.generation;
         self.sessions.limit(config.sessions);
         self.rulebook.store(Arc::new(renewed));
+        start(keepers);
         self.end_refused_sessions();
         // After the swap, so that whoever is woken finds the new rulebook.
         self.reloads.send_replace(generation);
-        let reload = Reload { policy: config.policy, limits: config.limits, exchange };
+        let reload = Reload { policy: config.policy, limits: config.limits };
         // Without a refresher there is nobody to tell, which readiness shows.
         self.wishes.send(Wish::Reload(Box::new(reload))).await.ok();
-        keepers
     }
 }

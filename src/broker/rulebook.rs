@@ -12,12 +12,15 @@ use crate::broker::profile::{Plan, Profile};
 use crate::error::{Error, Kind};
 use crate::model::{Ask, Caller};
 use crate::secret::CupToken;
+use crate::upstream::Exchange;
 
 /// One configuration's rules. The generations count reloads, so that what was decided by an older rulebook can tell
 /// whether a newer one may say otherwise.
 pub(super) struct Rulebook {
     pub(super) verifier: Verifier,
     pub(super) generation: u64,
+    /// The way to AWS: what this rulebook allows is had by these clients.
+    pub(super) exchange: Arc<dyn Exchange>,
     /// What replies should have left.
     pub(super) min_remaining: Duration,
     profiles: HashMap<String, Profile>,
@@ -29,15 +32,21 @@ pub(super) struct Rulebook {
 
 impl Rulebook {
     /// The first one.
-    pub(super) fn new(verifier: Verifier, profiles: HashMap<String, Profile>, min_remaining: Duration) -> Self {
+    pub(super) fn new(
+        verifier: Verifier,
+        exchange: Arc<dyn Exchange>,
+        profiles: HashMap<String, Profile>,
+        min_remaining: Duration,
+    ) -> Self {
         let profile_since = profiles.keys().map(|name| (name.clone(), 0)).collect();
-        Self { verifier, generation: 0, min_remaining, profiles, profile_since, callers_since: 0 }
+        Self { verifier, generation: 0, exchange, min_remaining, profiles, profile_since, callers_since: 0 }
     }
 
-    /// The one after this.
+    /// The one after this; without `exchange`, the way to AWS stays.
     pub(super) fn renewed(
         &self,
         verifier: Verifier,
+        exchange: Option<Arc<dyn Exchange>>,
         profiles: HashMap<String, Profile>,
         min_remaining: Duration,
     ) -> Self {
@@ -49,7 +58,8 @@ impl Rulebook {
         let profile_since = profiles.iter().map(|(name, profile)| (name.clone(), since(name, profile))).collect();
         let same_callers = verifier.generation() == self.verifier.generation();
         let callers_since = if same_callers { self.callers_since } else { generation };
-        Self { verifier, generation, min_remaining, profiles, profile_since, callers_since }
+        let exchange = exchange.unwrap_or_else(|| Arc::clone(&self.exchange));
+        Self { verifier, generation, exchange, min_remaining, profiles, profile_since, callers_since }
     }
 
     pub(super) fn profiles(&self) -> &HashMap<String, Profile> {

@@ -138,14 +138,24 @@ pub(super) fn points(policy: &Policy, received: Moment, expires: &Expiry, spread
     Points { early: received.boot + early, late: received.boot + late }
 }
 
+/// When credentials are of use to nobody any more: those that were handed out have ended, and so has the time in which the
+/// present ones, which may have come in a minute ago, would be handed to one who comes back late. What is left of them after
+/// their late point is less than a reply should have, so that a new exchange serves whoever comes then better. To keep
+/// them takes no call: without having been asked for they are not refreshed.
+pub(super) fn end(expires: &Expiry, handed_out_until: Duration, points: &Points) -> Duration {
+    expires.boot().min(handed_out_until.max(points.late))
+}
+
 /// The step for an entry with credentials, at `now`.
 pub(super) fn step(now: Moment, state: &State) -> Step {
-    let end = state.expires.boot().min(state.handed_out_until);
-    if state.expires.passed(now) || now.boot >= state.handed_out_until {
+    let end = end(&state.expires, state.handed_out_until, &state.points);
+    if state.expires.passed(now) || now.boot >= end {
         return Step::Bury;
     }
     let look = |at: Duration| Step::Sleep(at.min(end));
-    let Some(login) = state.login.filter(|login| !login.expires.passed(now)) else { return look(end) };
+    // What is refreshed is what somebody holds.
+    let login = state.login.filter(|login| !login.expires.passed(now) && now.boot < state.handed_out_until);
+    let Some(login) = login else { return look(end) };
     let until_login_ends = end.min(login.expires.boot());
     match due(state, &login, now) {
         Some(due) if due >= until_login_ends => look(until_login_ends),
@@ -280,10 +290,17 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_ends_with_what_it_last_handed_out() {
-        let unused = State { handed_out_until: secs(12_000), ..hour(false, true) };
-        assert_eq!(step(moment(11_200), &unused), Step::Sleep(secs(12_000)));
-        assert_eq!(step(moment(12_000), &unused), Step::Bury);
+    fn an_entry_ends_with_what_it_last_handed_out_or_when_its_own_have_become_old() {
+        let unused = State { handed_out_until: secs(12_000), ..hour(false, false) };
+        assert_eq!(step(moment(11_200), &unused), Step::Sleep(secs(12_052)));
+        assert_eq!(step(moment(12_051), &unused), Step::Sleep(secs(12_052)));
+        assert_eq!(step(moment(12_052), &unused), Step::Bury);
+        let used = State { handed_out_until: secs(12_500), ..unused };
+        assert_eq!(step(moment(12_052), &used), Step::Sleep(secs(12_500)));
+        assert_eq!(step(moment(12_500), &used), Step::Bury);
+        let held = State { holder: true, handed_out_until: secs(11_000), ..unused };
+        assert_eq!(step(moment(12_000), &held), Step::Sleep(secs(12_052)), "nobody holds any: not refreshed");
+        assert_eq!(step(moment(12_052), &held), Step::Bury);
     }
 
     #[test]
@@ -362,7 +379,7 @@ mod tests {
                     prop_assert!(asked || holder);
                 }
                 Step::Sleep(until) => prop_assert!(until > now.boot),
-                Step::Bury => prop_assert!(at >= lifetime.min(handed)),
+                Step::Bury => prop_assert!(at >= lifetime.min(handed) && (at >= lifetime || now.boot >= state.points.late)),
             }
         }
 

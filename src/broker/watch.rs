@@ -112,6 +112,7 @@ impl Watch {
             Some(held) => {
                 let renewed = tokio::time::timeout(held.expires.remaining(now), renewed);
                 tokio::select! {
+                    biased;
                     _ = renewed => {}
                     // A reload that came in since the look at the rulebook is told here: the channel had its last value
                     // when the watch was opened, and each later one since is new.

@@ -1,4 +1,7 @@
 //! Whether the budget of calls carries the entries: `limits.entries` against `[upstream]`. Knows no other key.
+//!
+//! A rate is for each region, and nobody knows in which one the users' entries will be: one region has to carry all of
+//! them, which is more than it may be asked where profiles are spread over several.
 
 use std::time::Duration;
 

@@ -10,13 +10,13 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 use crate::app::{self, Means, StartError};
-use crate::auth::{self, FetchKeys, HttpsFetcher};
+use crate::auth::{self, FetchKeys, HttpsFetcher, Keeper};
 use crate::broker::Broker;
 use crate::config::{Config, Faults, Reading};
 use crate::metrics::{Metrics, Reload};
 use crate::server::Settings;
 use crate::supervise::LongLived;
-use crate::upstream::AwsUserPools;
+use crate::upstream::{AwsUserPools, Exchange};
 
 pub use source::Source;
 
@@ -33,6 +33,20 @@ pub(crate) struct Reloader {
     rooms: Rooms,
     source: Source,
     in_force: Config,
+    /// Whether a panic has left parts of another configuration than `in_force` in force.
+    torn: Torn,
+    /// Starts a keeper.
+    start: fn(Keeper),
+}
+
+/// How whole the configuration in force is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Torn {
+    No,
+    /// And nothing was done about it yet.
+    Anew,
+    /// And it could not be put right: the next configuration will do that.
+    StillSo,
 }
 
 /// How long STS may take to say whether the new way to AWS will do.
@@ -48,7 +62,8 @@ enum Refusal {
 
 impl Reloader {
     pub(crate) fn new(rooms: Rooms, source: Source, in_force: Config) -> Self {
-        Self { rooms, source, in_force }
+        let start = |keeper: Keeper| app::forward(keeper.run());
+        Self { rooms, source, in_force, torn: Torn::No, start }
     }
 
     async fn reload(&mut self) -> Result<(), Refusal> {
@@ -65,10 +80,12 @@ impl Reloader {
 
     /// Puts `new` in force, unless something that it needs cannot be had; then nothing has changed. What it takes away is
     /// not to be had for long after it was written: nothing that may take its time, or fail, is done without need.
+    ///
+    /// Should it panic half-way, nobody knows which parts are new: the next one that is put in force takes none for granted.
     async fn apply(&mut self, mut new: Config) -> Result<(), Refusal> {
         let changes = changes::between(&self.in_force, &mut new);
         let fetcher = self.fetcher(&new.auth).await?;
-        let exchange = match changes.way_to_aws {
+        let exchange = match changes.way_to_aws || self.torn != Torn::No {
             true => Some(Arc::new(self.rooms.means.way_to_aws(&new, PATIENCE).await.map_err(Refusal::Start)?) as _),
             false => None,
         };
@@ -76,13 +93,29 @@ impl Reloader {
             warn!(key, "the old value stays in force: restart to apply the new one");
         }
         new.warnings().iter().for_each(|warning| warn!("{warning}"));
-        let keepers = self.rooms.broker.reload(new.auth.clone(), new.broker.clone(), &fetcher, exchange).await;
-        keepers.into_iter().for_each(|keeper| app::forward(keeper.run()));
-        self.rooms.settings.change(new.server.clone());
-        self.rooms.means.change_rates(&new);
-        self.rooms.user_pools.change(new.user_pools.clone());
-        self.in_force = new;
+        self.put(new, &fetcher, exchange).await;
         Ok(())
+    }
+
+    async fn put(&mut self, new: Config, fetcher: &Arc<dyn FetchKeys>, exchange: Option<Arc<dyn Exchange>>) {
+        self.torn = if self.torn == Torn::No { Torn::Anew } else { Torn::StillSo };
+        // Before the rulebook, which may admit users whose refresh tokens are traded there.
+        self.rooms.user_pools.change(new.user_pools.clone());
+        self.rooms.means.change_rates(&new);
+        let start = |keepers: Vec<Keeper>| keepers.into_iter().for_each(self.start);
+        self.rooms.broker.reload(new.auth.clone(), new.broker.clone(), fetcher, exchange, start).await;
+        self.rooms.settings.change(new.server.clone());
+        self.in_force = new;
+        self.torn = Torn::No;
+    }
+
+    /// After a panic half-way, makes it true that the old configuration is in force.
+    async fn put_back(&mut self) {
+        self.rooms.means.metrics.reloaded(Reload::Invalid);
+        if let Err(refusal) = self.apply(self.in_force.clone()).await {
+            self.torn = Torn::StillSo;
+            refusal.tell();
+        }
     }
 
     /// For the key sets that `auth` brings. The certificate authorities are read only if one of them needs them.
@@ -98,6 +131,9 @@ impl LongLived for Reloader {
     const NAME: &'static str = "reloader";
 
     async fn work(&mut self) {
+        if self.torn == Torn::Anew {
+            self.put_back().await;
+        }
         loop {
             self.source.changed().await;
             let done = self.reload().await;
@@ -125,5 +161,68 @@ impl Refusal {
         for fault in faults.lines() {
             error!(fault, "the configuration was read again and is refused: the old one stays in force");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::AssertUnwindSafe;
+
+    use futures::FutureExt;
+    use tokio::signal::unix::{SignalKind, signal};
+
+    use super::*;
+
+    const TEXT: &str = r#"
+[server]
+http = "127.0.0.1:0"
+grpc = "127.0.0.1:0"
+admin = "127.0.0.1:0"
+[aws]
+region = "us-east-1"
+[[user_pools]]
+id = "us-east-1_AbCdEf123"
+client_ids = ["1example23456789"]
+jwks_url = "http://127.0.0.1:9/jwks.json"
+[profiles.default]
+identity_pool_id = "us-east-1:11111111-2222-3333-4444-555555555555"
+[profiles.default.roles]
+mapping = "token"
+"#;
+
+    fn config(text: &str) -> Config {
+        crate::config::parse("test", text, &|_| None).unwrap_or_else(|faults| panic!("{faults}"))
+    }
+
+    #[tokio::test]
+    async fn a_panic_half_way_leaves_no_mixture_in_force() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cupbearer.toml");
+        std::fs::write(&path, TEXT).unwrap();
+        let source = Source::new(path.clone(), crate::config::read(&path).files, signal(SignalKind::hangup()).unwrap());
+        let bound = app::bind(config(TEXT), None).await.unwrap();
+        let mut reloader = Reloader::new(bound.rooms, source, config(TEXT));
+        let broker = Arc::clone(&reloader.rooms.broker);
+
+        let more = TEXT.replace("[profiles.default", "[profiles.more").replace("jwks.json", "moved.json");
+        let panicked = async |reloader: &mut Reloader| {
+            reloader.start = |_| panic!("as the test wants it");
+            AssertUnwindSafe(reloader.apply(config(&more))).catch_unwind().await.is_err()
+        };
+        assert!(panicked(&mut reloader).await && broker.flow("more").is_some(), "half of it is in force");
+        reloader.start = |_| {};
+        assert_eq!(reloader.torn, Torn::Anew);
+        reloader.put_back().await;
+        assert!(broker.flow("more").is_none() && broker.flow("default").is_some());
+        assert!(!broker.lacks_keys_over_tls(&config(TEXT).auth));
+        assert_eq!((reloader.torn, reloader.in_force.show()), (Torn::No, config(TEXT).show()));
+
+        // Should that panic as well, it is left to the next configuration, and not tried again and again.
+        assert!(panicked(&mut reloader).await);
+        assert!(AssertUnwindSafe(reloader.put_back()).catch_unwind().await.is_err());
+        assert_eq!(reloader.torn, Torn::StillSo);
+        reloader.start = |_| {};
+        assert!(reloader.apply(config(&more)).await.is_ok() && broker.flow("more").is_some());
+        assert_eq!((reloader.torn, reloader.in_force.show()), (Torn::No, config(&more).show()));
     }
 }

@@ -11,8 +11,13 @@ use crate::upstream::{Failure, Order};
 
 /// The calls to AWS that exchanges are made of: those of the SDK, or a test's.
 ///
-/// Each method is one request, sent when its future is first polled, and never sent again by it.
+/// Each method is one request, sent when its future is polled, and never sent again by it.
 pub trait Api: Send + Sync {
+    /// Whether requests tell when they go onto the wire, which may be some time after the future was first polled.
+    fn tells_departures(&self) -> bool {
+        false
+    }
+
     /// The identity of the order's user in its identity pool.
     fn get_id<'a>(&'a self, order: &'a Order) -> Calling<'a, IdentityId>;
 

@@ -1,4 +1,4 @@
-//! An HTTP client that reads no more of an answer than AWS ever says. Knows no call.
+//! An HTTP client that says when a request departs, and reads no more of an answer than AWS ever says. Knows no call.
 //!
 //! The SDK reads an answer to its end, whatever its length: without this, whoever can answer in AWS's place, or a
 //! proxy gone mad, could take all our memory. Answers are not unpacked by anyone, so that what is counted is what
@@ -13,10 +13,12 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use http_body_util::Limited;
 
+use crate::upstream::departure;
+
 /// Longest answer that is read, in bytes; AWS's have a few thousand.
 const ANSWER_BYTES: usize = 64 * 1024;
 
-/// A client whose answers fail once they are longer than 64 KiB.
+/// A client whose requests tell of their departure, and whose answers fail once they are longer than 64 KiB.
 #[derive(Debug)]
 pub(super) struct Bounded(pub(super) SharedHttpClient);
 
@@ -35,7 +37,7 @@ impl HttpClient for Bounded {
 
 impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let answering = self.0.call(request);
+        let answering = self.0.call(request.map(departure::telling));
         HttpConnectorFuture::new(async move {
             let answer = answering.await?;
             Ok(answer.map(|body| SdkBody::from_body_1_x(Limited::new(body, ANSWER_BYTES))))

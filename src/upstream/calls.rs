@@ -28,6 +28,10 @@ pub(super) struct Calls {
 }
 
 impl Api for Calls {
+    fn tells_departures(&self) -> bool {
+        true
+    }
+
     fn get_id<'a>(&'a self, order: &'a Order) -> Calling<'a, IdentityId> {
         Box::pin(async move {
             let operation = Operation::GetId;

@@ -16,6 +16,7 @@ use url::Url;
 use crate::upstream::UserPoolsConfig;
 use crate::upstream::bounded::Bounded;
 use crate::upstream::budget::Rates;
+use crate::upstream::connections::Connections;
 
 /// Time to connect; an SDK caller is held for less than a second, so a stuck connection should be known soon.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -107,8 +108,12 @@ fn timeouts(call: Duration) -> TimeoutConfig {
     TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT.min(call)).operation_timeout(call).build()
 }
 
-/// The HTTP client is named, so that no proxy variable of the environment can redirect it, and bounded.
+/// The HTTP client is named, so that no proxy variable of the environment can redirect it; bounded; and one that trusts
+/// no old connection once one was silent.
 fn http() -> SharedHttpClient {
-    let client = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https();
-    SharedHttpClient::new(Bounded(client))
+    let make = || {
+        let builder = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
+        builder.build_https()
+    };
+    SharedHttpClient::new(Bounded(SharedHttpClient::new(Connections::new(make))))
 }

@@ -18,7 +18,7 @@ use crate::upstream::clients::{Clients, Config};
 use crate::upstream::identities::{self, Identities};
 use crate::upstream::refused::Refused;
 use crate::upstream::trip::Trip;
-use crate::upstream::{Demand, Exchange, Exchanging, Failure, Flight, Flow, Lane, Order, Rank, accept};
+use crate::upstream::{Demand, Exchange, Exchanging, Failure, Flight, Flow, Lane, Order, Rank, Route, accept};
 
 /// Cognito identity pools and STS.
 pub struct Aws {
@@ -125,8 +125,9 @@ impl Exchange for Aws {
     }
 
     fn lane(&self, order: &Order) -> Lane {
-        let flow = order.target.flow;
-        Lane { flow, needs_id: flow != Flow::AssumeRole && self.identities.get(&identities::user(order)).is_none() }
+        let wants_id = order.target.flow != Flow::AssumeRole;
+        let needs_id = wants_id && self.identities.get(&identities::user(order)).is_none();
+        Lane { needs_id, ..Lane::warm(&order.target) }
     }
 
     fn begin(self: Arc<Self>, order: Order, rank: Rank) -> Result<Flight, Duration> {
@@ -134,8 +135,8 @@ impl Exchange for Aws {
         Ok(Box::pin(async move { self.flow(&order, &places).await }))
     }
 
-    fn crowding(&self, flow: Flow, demand: &Demand) -> f64 {
-        self.budget.crowding(flow, demand)
+    fn crowding(&self, route: &Route, demand: &Demand) -> f64 {
+        self.budget.crowding(route, demand)
     }
 }
 

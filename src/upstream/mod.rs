@@ -12,6 +12,8 @@ mod budget;
 mod calls;
 mod classify;
 mod clients;
+mod connections;
+mod departure;
 mod flows;
 mod hints;
 mod identities;
@@ -40,7 +42,7 @@ pub use budget::{Budget, Quota, Rates};
 pub use clients::Config;
 pub use flows::Aws;
 pub use identities::{Identities, Writer};
-pub use lane::{Demand, Lane, Load, Rank};
+pub use lane::{Demand, Lane, Load, Rank, Route};
 pub use store::StoreError;
 pub use user_pools::{AppClient, AwsUserPools, Tokens, UserPools, UserPoolsConfig};
 
@@ -52,7 +54,7 @@ pub trait Exchange: Send + Sync + 'static {
 
     /// Which calls an exchange would take now.
     fn lane(&self, order: &Order) -> Lane {
-        Lane::warm(order.target.flow)
+        Lane::warm(&order.target)
     }
 
     /// Begins an exchange, if there is room in the budget for all its calls.
@@ -64,8 +66,8 @@ pub trait Exchange: Send + Sync + 'static {
     }
 
     /// The part of a lifetime that the budget takes to refresh all that `demand` stands for, as far as it goes the way
-    /// of `flow`.
-    fn crowding(&self, _flow: Flow, _demand: &Demand) -> f64 {
+    /// of `route`.
+    fn crowding(&self, _route: &Route, _demand: &Demand) -> f64 {
         0.0
     }
 }
@@ -111,7 +113,7 @@ pub struct Target {
 }
 
 /// The ways from a login to credentials.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Flow {
     /// GetId, GetCredentialsForIdentity: Cognito chooses, or confirms, the role.
     Enhanced,

@@ -1,16 +1,15 @@
 //! The calls of one exchange: each counted, timed, and within the budget; tried again at once only if its connection
 //! broke. Knows neither the flows' order nor a request's details.
 
+use std::sync::Arc;
 use std::time::Duration;
-
-use rand::Rng;
 
 use crate::metrics::{Operation, Result as Outcome};
 use crate::model::{Credentials, IdentityId, RoleArn};
 use crate::upstream::api::Calling;
 use crate::upstream::budget::{Places, Quota, Sent};
 use crate::upstream::flows::Aws;
-use crate::upstream::{Class, Failure, Order, accept};
+use crate::upstream::{Class, Failure, Order, Route, accept, departure};
 
 /// One exchange on its way through its calls.
 pub(super) struct Trip<'a> {
@@ -23,9 +22,6 @@ pub(super) struct Trip<'a> {
 /// How often one call may be sent in all, while connections break: with three calls in ten breaking, all five do once
 /// in 400 times, so that a cold answer of three calls comes in 99 of 100 cases.
 const ATTEMPTS: u32 = 5;
-
-/// The pause before a call is sent again, in milliseconds: all of them fit into the hold of a cold answer.
-const PAUSE_MS: std::ops::Range<u64> = 10..50;
 
 impl<'a> Trip<'a> {
     pub(super) async fn get_id(&self) -> Result<IdentityId, Failure> {
@@ -75,25 +71,27 @@ impl<'a> Trip<'a> {
         quota: Quota,
         call: impl Fn() -> Calling<'b, T>,
     ) -> Result<T, Failure> {
-        let budget = &self.aws.budget;
+        let (budget, endpoint) = (&self.aws.budget, Route::to(&self.order.target).endpoint(quota));
         let mut attempts = 0;
         loop {
-            let sent = budget.send(quota, Some(self.places)).await.map_err(|wait| paused(operation, wait))?;
+            let sent = budget.send(endpoint.clone(), Some(self.places)).await;
+            let sent = sent.map_err(|wait| paused(operation, wait))?;
             let done = self.counted(operation, sent, call()).await;
             attempts += 1;
             let broken = done.as_ref().is_err_and(|failure| failure.broken);
-            if !(broken && attempts < ATTEMPTS && budget.take_retry(quota)) {
-                return done;
-            }
-            let pause = rand::rng().random_range(PAUSE_MS);
-            tokio::time::sleep(Duration::from_millis(pause)).await;
+            let again = if broken && attempts < ATTEMPTS { budget.take_retry(&endpoint) } else { None };
+            let Some(pause) = again else { return done };
+            tokio::time::sleep(pause).await;
         }
     }
 
-    async fn counted<T>(&self, operation: Operation, sent: Sent<'_>, call: Calling<'_, T>) -> Result<T, Failure> {
+    async fn counted<T>(&self, operation: Operation, sent: Sent, call: Calling<'_, T>) -> Result<T, Failure> {
         let metrics = &self.aws.metrics;
         let under_way = metrics.call(operation, &self.aws.clock);
-        let done = call.await;
+        if !self.aws.api.tells_departures() {
+            sent.ticket().departs();
+        }
+        let done = departure::told(Arc::clone(sent.ticket()), call).await;
         under_way.ended(done.as_ref().map_or_else(|failure| Outcome::from(failure.class), |_| Outcome::Ok));
         if done.as_ref().is_err_and(|failure| failure.code == accept::MISMATCH) {
             metrics.identity_mismatch.inc();

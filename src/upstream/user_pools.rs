@@ -13,9 +13,9 @@ use crate::clock::Clock;
 use crate::metrics::{Metrics, Operation, Result as Outcome};
 use crate::secret::CupToken;
 use crate::upstream::api::Calling;
-use crate::upstream::budget::{Budget, Quota};
+use crate::upstream::budget::{Budget, Endpoint, Quota};
 use crate::upstream::trip::paused;
-use crate::upstream::{Failure, classify, clients};
+use crate::upstream::{Failure, classify, clients, departure};
 
 /// The seam between sessions and user pools.
 pub trait UserPools: Send + Sync {
@@ -112,8 +112,9 @@ impl AwsUserPools {
             .client_id(&*client.id)
             .set_client_secret(self.secret(client))
             .refresh_token(refresh_token.expose_secret());
-        let sent = self.budget.send(Quota::RefreshToken, None).await.map_err(|wait| paused(operation, wait))?;
-        let done = self.measured(operation, async {
+        let endpoint = Endpoint { quota: Quota::RefreshToken, region: client.region().into() };
+        let sent = self.budget.send(endpoint, None).await.map_err(|wait| paused(operation, wait))?;
+        let call = async {
             let answer = request.send().await;
             let answer = answer.map_err(|error| {
                 classify::failure(operation, &error, refresh_token.expose_secret(), self.clock.now().wall)
@@ -124,8 +125,8 @@ impl AwsUserPools {
             let (id, access) = (token(found.id_token), token(found.access_token));
             // Whatever is missing, the refresh token has been rotated.
             Ok(Tokens { id: id.map(Into::into), access: access.map(Into::into), refresh: token(found.refresh_token) })
-        });
-        let done = done.await;
+        };
+        let done = self.measured(operation, departure::told(Arc::clone(sent.ticket()), call)).await;
         sent.ended(done.as_ref().err());
         done
     }

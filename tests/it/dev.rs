@@ -1,12 +1,25 @@
 //! `cupbearer dev` as a newcomer meets it: it is up, its lines work, and its configuration is the one in force.
 
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 
 use cupbearer::dev::{ADMIN_ROLE_ARN, EDITOR_ROLE_ARN, USER_NAMES};
 use serde_json::json;
 
 use crate::support::daemon::{Daemon, command};
-use crate::support::http;
+use crate::support::http::{self, Reply};
+
+/// The answer, where callers are held for 900 ms only: a machine that stood still makes them ask again.
+async fn held_out(door: SocketAddr, path: &str, token: &str) -> Reply {
+    let mut reply = http::credentials(door, path, token).await;
+    for _ in 0..10 {
+        if reply.status != 503 {
+            break;
+        }
+        reply = http::credentials(door, path, token).await;
+    }
+    reply
+}
 
 #[tokio::test]
 async fn a_newcomer_gets_credentials() {
@@ -21,7 +34,7 @@ async fn a_newcomer_gets_credentials() {
     for user in USER_NAMES {
         let token = std::fs::read_to_string(dir.join(format!("{user}.jwt"))).unwrap();
         assert!(!token.ends_with('\n'));
-        let reply = http::credentials(http, "/v1/credentials", &token).await;
+        let reply = held_out(http, "/v1/credentials", &token).await;
         assert_eq!((reply.status, &reply.json()["Code"]), (200, &json!("Success")), "{user}");
     }
     assert_eq!(http::credentials(http, "/v1/credentials", "garbage").await.status, 401);
@@ -61,7 +74,7 @@ async fn the_scenario_runs_in_every_flow() {
         for profile in ["basic", "assume-role"] {
             for (user, role) in [("alice", ADMIN_ROLE_ARN), ("bob", EDITOR_ROLE_ARN), ("carol", EDITOR_ROLE_ARN)] {
                 let token = std::fs::read_to_string(dir.join(format!("{user}.jwt"))).unwrap();
-                let reply = http::credentials(address, &format!("/v1/credentials/{profile}"), &token).await;
+                let reply = held_out(address, &format!("/v1/credentials/{profile}"), &token).await;
                 if user == "carol" && ambiguous == "deny" {
                     assert_eq!((reply.status, &reply.json()["code"]), (403, &json!("RoleNotAllowed")), "{profile}");
                 } else {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 /// The rooms and their floors. Rooms on one floor may not import each other, except on F0 and F6.
 const FLOORS: &[(&str, u8)] = &[
     ("audit", 0),
+    ("chance", 0),
     ("clock", 0),
     ("credentials", 0),
     ("digest", 0),
@@ -60,6 +61,7 @@ const ABSENCES: &[(&str, &[&str])] = &[
     ("SystemTime::now", &["clock.rs"]),
     ("Instant::now", &["clock.rs", "auth/keys.rs", "broker/mod.rs", "broker/sessions/calls.rs"]),
     ("clock_gettime", &["clock.rs"]),
+    ("rand::rng(", &["chance.rs"]),
     ("tokio::spawn", &["app.rs"]),
     (".spawn(", &["app.rs", "server/accept.rs"]),
     ("StatusCode", &["server/", "auth/fetch.rs", "dev/", "cli/dev.rs"]),

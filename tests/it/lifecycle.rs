@@ -11,7 +11,7 @@ use crate::support::daemon::{Daemon, command};
 use crate::support::http;
 use crate::support::proxy::{Backend, Fault, Proxy};
 use crate::support::scene::{EMULATOR, Scene, token};
-use crate::support::settings::Settings;
+use crate::support::settings::{HALF_PATIENT, IMPATIENT, Settings};
 
 fn output(arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String, String) {
     let done = command(arguments, variables).stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
@@ -31,21 +31,20 @@ fn exit_codes_are_a_contract() {
     assert_eq!(output(&["serve", "--nonsense"], &[]).0, Some(2));
     assert_eq!(output(&["serve", "--config", path], &[]).0, Some(2), "no such file");
 
-    std::fs::write(&file, Settings::new("http://127.0.0.1:9").text() + "\n[limits]\nentries = 0\nentrys = 1\n")
-        .unwrap();
+    let text = Settings::new("http://127.0.0.1:9").text();
+    std::fs::write(&file, text.replace("[limits]", "[limits]\nentries = 0\nentrys = 1")).unwrap();
     let (code, _, told) = output(&["check", "--config", path], &[]);
     assert_eq!(code, Some(2));
     assert!(told.contains("limits.entries:") && told.contains("limits.entrys:"), "all faults at once: {told}");
 
-    std::fs::write(&file, Settings::new("http://127.0.0.1:9").text()).unwrap();
+    std::fs::write(&file, &text).unwrap();
     let (code, shown, _) = output(&["check"], &[("CUPBEARER_CONFIG", path)]);
     assert_eq!(code, Some(0));
-    assert!(shown.contains("cold_hold_ms = 900"), "{shown}");
+    assert!(shown.contains("exchange_timeout_ms = 5000"), "{shown}");
 
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     for listener in ["http", "grpc", "admin"] {
-        let text = Settings::new("http://127.0.0.1:9").text();
         std::fs::write(
             &file,
             text.replace(&format!("{listener} = \"127.0.0.1:0\""), &format!("{listener} = \"{address}\"")),
@@ -62,7 +61,8 @@ async fn without_keys_it_lives_but_is_not_ready_and_refuses_nobody() {
     let proxy = Proxy::start(Backend::Embedded(Arc::clone(&EMULATOR))).await;
     proxy.bend("jwks", Fault::Says(500, String::new()));
     let dir = tempfile::tempdir().unwrap();
-    let daemon = Daemon::serve_unready(dir.path(), &Settings::new(&proxy.url).text(), &[]).await;
+    let settings = Settings { more: &format!("---{HALF_PATIENT}"), ..Settings::new(&proxy.url) };
+    let daemon = Daemon::serve_unready(dir.path(), &settings.text(), &[]).await;
     let (http, admin) = (daemon.address("http").await, daemon.address("admin").await);
     assert_eq!(http::get(admin, "/livez", &[]).await.status, 200);
     let ready = http::get(admin, "/readyz", &[]).await;
@@ -84,7 +84,8 @@ async fn a_key_set_that_hangs_is_named_as_the_cause() {
     let proxy = Proxy::start(Backend::Embedded(Arc::clone(&EMULATOR))).await;
     proxy.bend("jwks", Fault::Hangs);
     let dir = tempfile::tempdir().unwrap();
-    let daemon = Daemon::serve_unready(dir.path(), &Settings::new(&proxy.url).text(), &[]).await;
+    let settings = Settings { more: &format!("---{IMPATIENT}"), ..Settings::new(&proxy.url) };
+    let daemon = Daemon::serve_unready(dir.path(), &settings.text(), &[]).await;
     let reply = http::credentials(daemon.address("http").await, "/v1/credentials", &token("alice")).await;
     assert_eq!((reply.status, &reply.json()["code"]), (503, &json!("KeysUnavailable")));
 }

@@ -96,8 +96,8 @@ async fn a_session_belongs_to_its_subject_and_ends_when_told() {
 #[tokio::test]
 async fn a_newer_token_carries_a_session_on() {
     let scene = Scene::new().await;
-    let session = open(&scene, &short("carrie", 3), "").await;
-    let other = open(&scene, &short("carrie", 3), "").await;
+    let session = open(&scene, &short("carrie", 8), "").await;
+    let other = open(&scene, &short("carrie", 8), "").await;
     let message = UpdateSessionRequest { session_id: session.session_id.clone(), ..UpdateSessionRequest::default() };
     let newer = with(&short("carrie", 600), message.clone());
     let until = client(&scene).await.update_session(newer).await.unwrap().into_inner().expires_at.unwrap().seconds;

@@ -130,7 +130,7 @@ async fn ministack_bent_tokens_never_reach_get_id() {
 /// The lifetime is the proxy's: the emulators' own are fixed.
 async fn renewed_and_then_served_to_the_end(world: &'static World) {
     let scene = Scene::before(world).await;
-    scene.proxy.bend(EXCHANGE, Fault::Expires(6));
+    scene.proxy.bend(EXCHANGE, Fault::Expires(9));
     let token = world.fact("tokens.alice");
     assert_eq!(scene.ask("/v1/credentials", token).await.status, 200);
     let started = tokio::time::Instant::now();

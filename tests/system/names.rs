@@ -79,7 +79,7 @@ async fn a_resolver_that_fails_costs_no_hit_and_lets_nobody_in() {
     let (authority, resolver) = (Authority::new(), Resolver::start());
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("resolv.conf");
-    std::fs::write(&file, format!("nameserver {}\noptions timeout:2 attempts:2\n", resolver.address.ip())).unwrap();
+    std::fs::write(&file, format!("nameserver {}\noptions timeout:15 attempts:2\n", resolver.address.ip())).unwrap();
     let start = |arguments: &[&str]| {
         let mut command = Command::new("unshare");
         let script = "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
@@ -91,13 +91,17 @@ async fn a_resolver_that_fails_costs_no_hit_and_lets_nobody_in() {
     let keys = embedded().await;
     let aws = Proxy::start_tls(Backend::Embedded(Arc::clone(&EMULATOR)), authority.server(NAME)).await;
     let there = aws.url.replace("localhost", NAME);
-    let text = Settings { jwks: Settings::new(&keys.url).jwks, ..Settings::new(&there) }.text();
+    let more = "---[limits]\ncold_hold_ms = 900\nexchange_timeout_ms = 60_000\n";
+    let text = Settings { jwks: Settings::new(&keys.url).jwks, more, ..Settings::new(&there) }.text();
     let scene = Scene::started_by(keys, &text, start).await;
     scene.daemon.ready().await;
     let alice = token("alice");
 
     resolver.set(Mood::Says(Ipv4Addr::LOCALHOST));
-    assert_eq!(scene.ask("/v1/credentials", &alice).await.status, 200, "{}", scene.daemon.log());
+    let asked = Instant::now();
+    while scene.ask("/v1/credentials", &alice).await.status != 200 {
+        assert!(asked.elapsed() < Duration::from_secs(30), "{}", scene.daemon.log());
+    }
     for (number, mood) in [Mood::Silent, Mood::Fails, Mood::Says(Ipv4Addr::new(127, 0, 0, 2))].into_iter().enumerate() {
         resolver.set(mood);
         aws.hang_up();
@@ -105,7 +109,8 @@ async fn a_resolver_that_fails_costs_no_hit_and_lets_nobody_in() {
         let cold = scene.ask("/v1/credentials", &stranger(&format!("nameless-{number}"))).await;
         let took = asked.elapsed();
         assert_eq!((cold.status, &cold.json()["code"]), (503, &json!("UpstreamUnavailable")), "{mood:?}");
-        assert!(took < Duration::from_millis(1_900), "{mood:?}: held for {took:?}");
+        // The resolver is given up after 30 seconds, AWS after 60.
+        assert!(took < Duration::from_secs(10), "{mood:?}: held for {took:?}");
         let asked = Instant::now();
         assert_eq!(scene.ask("/v1/credentials", &alice).await.status, 200, "{mood:?}");
         println!("F19 {mood:?}: a cold caller is held {took:?}, a hit takes {:?}", asked.elapsed());

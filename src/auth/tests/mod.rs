@@ -126,7 +126,8 @@ async fn setting(script: &Arc<Script>) -> Setting {
         verdicts: NonZeroUsize::new(100).unwrap(),
     };
     let fetcher: Arc<dyn FetchKeys> = Arc::clone(script) as _;
-    let (verifier, keepers, _) = Verifier::new(config, &fetcher, clock.clone(), Arc::clone(&metrics));
+    let (verifier, keepers, _) =
+        Verifier::new(config, &fetcher, clock.clone(), Chance::seeded(0), Arc::clone(&metrics));
     let mut keeper = tokio::task::JoinSet::new();
     keepers.into_iter().for_each(|one| drop(keeper.spawn(one.run())));
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -358,6 +359,38 @@ async fn without_any_keys_nothing_is_refused_and_the_pool_is_named() {
     assert!(setting.metrics.jwks_last_success.get().abs_diff(seconds) < 60);
     setting.keeper.shutdown().await;
     assert_eq!(setting.kind(&token()).await, None, "keys outlive their keeper");
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_moved_are_known_until_they_were_fetched_at_their_new_place() {
+    let script = Script::new(&[("one", 0)]);
+    let setting = setting(&script).await;
+    let moved = |from: &Verifier, to: &str, change: fn(&mut UserPool)| {
+        let mut config = from.config.clone();
+        config.user_pools[0].jwks_url = Url::parse(to).unwrap();
+        change(&mut config.user_pools[0]);
+        let fetcher: Arc<dyn FetchKeys> = Arc::clone(&script) as _;
+        let (verifier, mut keepers) = from.renewed(config, &fetcher);
+        (verifier, keepers.pop().unwrap())
+    };
+    let kind = async |verifier: &Verifier| {
+        let judged = verifier.verify(&CupToken::new(&token())).await;
+        judged.err().map(|error| error.kind())
+    };
+    let (verifier, keeper) = moved(&setting.verifier, "https://moved.invalid/", |_| {});
+    assert_eq!((kind(&verifier).await, verifier.waiting_for().len()), (None, 0), "nobody has fetched yet");
+    let mut keepers = tokio::task::JoinSet::new();
+    script.serve(Err("down".to_owned()));
+    keepers.spawn(keeper.run());
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(kind(&verifier).await, None, "the new place is down");
+    script.serve(Ok(document(&[("one", 1)])));
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    assert_eq!(kind(&verifier).await, Some(Kind::Unauthorized), "another key of that name: the verdict has ended, too");
+
+    let more = |pool: &mut UserPool| pool.issuers.push("https://another".into());
+    let (wider, _) = moved(&verifier, "https://elsewhere.invalid/", more);
+    assert_eq!(kind(&wider).await, Some(Kind::KeysUnavailable), "they are not another issuer's");
 }
 
 fn epoch(at: SystemTime) -> i64 {

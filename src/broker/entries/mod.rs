@@ -5,18 +5,18 @@
 mod tests;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
-use rand::Rng;
 use tokio::sync::oneshot;
 
 use crate::broker::cache::{Login, Slot};
 use crate::broker::key::{Key, Subject};
-use crate::broker::schedule::{State, Step, step};
+use crate::broker::schedule::{State, Step, end, step};
 use crate::broker::wishes::Selector;
+use crate::chance::Chance;
 use crate::clock::Moment;
 use crate::error::{Error, Kind};
 use crate::model::{Ask, Credentials, RoleArn};
@@ -79,7 +79,10 @@ pub(super) struct Entries {
     due: BinaryHeap<Reverse<(Duration, u64, Key)>>,
     capacity: usize,
     per_subject: usize,
+    /// Those who have more than one may have since the bound was lowered.
+    crowded: BTreeSet<Subject>,
     generations: u64,
+    chance: Chance,
 }
 
 /// How long the count of failures outlives the last refusal.
@@ -93,14 +96,16 @@ const ABANDONED: Duration = Duration::from_secs(10);
 const SAMPLE: usize = 8;
 
 impl Entries {
-    pub(super) fn new(capacity: usize, per_subject: usize) -> Self {
+    pub(super) fn new(capacity: usize, per_subject: usize, chance: Chance) -> Self {
         Self {
             by_key: IndexMap::new(),
             by_subject: HashMap::new(),
             due: BinaryHeap::new(),
             capacity,
             per_subject,
+            crowded: BTreeSet::new(),
             generations: 0,
+            chance,
         }
     }
 
@@ -108,22 +113,23 @@ impl Entries {
         self.by_key.get_mut(key)
     }
 
-    /// Which entry has to go before one of `subject` can come, if one has to.
+    /// Which entries have to go before one of `subject` can come.
     ///
     /// # Errors
-    /// When there is no room and everything is on its way to an exchange that somebody waits for.
-    pub(super) fn to_evict(&self, subject: &Subject) -> Result<Option<Key>, Full> {
+    /// When there is no room and too much is on its way to exchanges that somebody waits for.
+    pub(super) fn to_evict(&self, subject: &Subject) -> Result<Vec<Key>, Full> {
         let own = self.by_subject.get(subject).map_or(&[][..], Vec::as_slice);
         if own.len() >= self.per_subject {
-            let coldest = self.coldest(own.iter().copied());
-            return coldest.map(Some).ok_or(Full::Subject);
+            let number = own.len() + 1 - self.per_subject;
+            let coldest = self.coldest_of(own, number);
+            return if coldest.len() < number { Err(Full::Subject) } else { Ok(coldest) };
         }
         if self.by_key.len() < self.capacity {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         // Should a whole sample be on its way, the first idle one will do.
         let idle = || self.by_key.iter().find(|(_, entry)| entry.can_go()).map(|(key, _)| *key);
-        self.coldest(self.sample()).or_else(idle).map(Some).ok_or(Full::All)
+        self.coldest(self.sample()).or_else(idle).map(|key| vec![key]).ok_or(Full::All)
     }
 
     pub(super) fn insert(&mut self, key: Key, wanted: Wanted) -> &mut Entry {
@@ -137,7 +143,7 @@ impl Entries {
             failures: 0,
             refused: None,
             valid_from: 0,
-            spread: rand::rng().random_range(-1.0..=1.0),
+            spread: self.chance.spread(),
             load: Load::default(),
             generation: 0,
             due: Duration::ZERO,
@@ -162,12 +168,22 @@ impl Entries {
         self.by_key.iter().filter(|(_, entry)| meant(entry)).map(|(key, _)| *key).collect()
     }
 
-    /// Sets new bounds. Returns those entries that their user has too many of, unless somebody waits for them; for the others see
-    /// [`Entries::surplus`].
-    pub(super) fn resize(&mut self, capacity: usize, per_subject: usize) -> Vec<Key> {
+    /// Sets new bounds. What is too much by them is said by [`Entries::surplus`] and [`Entries::surplus_of_crowded`].
+    pub(super) fn resize(&mut self, capacity: usize, per_subject: usize) {
         (self.capacity, self.per_subject) = (capacity, per_subject);
-        let full = self.by_subject.values().filter(|own| own.len() > per_subject);
-        full.flat_map(|own| self.coldest_of(own, own.len() - per_subject)).collect()
+        let crowded = self.by_subject.iter().filter(|(_, own)| own.len() > per_subject);
+        self.crowded = crowded.map(|(subject, _)| *subject).collect();
+    }
+
+    /// The entries that their users have too many of, unless somebody waits for them: those are told later, when that is
+    /// over.
+    pub(super) fn surplus_of_crowded(&mut self) -> Vec<Key> {
+        let many = |subject: &Subject| self.by_subject.get(subject).filter(|own| own.len() > self.per_subject);
+        let still: BTreeSet<_> = self.crowded.iter().filter(|subject| many(subject).is_some()).copied().collect();
+        let surplus = |own: &Vec<Key>| self.coldest_of(own, own.len() - self.per_subject);
+        let keys = still.iter().filter_map(many).flat_map(surplus).collect();
+        self.crowded = still;
+        keys
     }
 
     /// An entry that has to go since there are more than there may be, unless somebody waits for each that was looked at.
@@ -237,11 +253,8 @@ impl Entries {
 
     /// A few entries at random.
     fn sample(&self) -> impl Iterator<Item = Key> {
-        let mut rng = rand::rng();
-        (0..SAMPLE).filter_map(move |_| {
-            let place = rng.random_range(0..self.by_key.len());
-            self.by_key.get_index(place).map(|(key, _)| *key)
-        })
+        let places = (0..SAMPLE).filter_map(|_| self.chance.place(self.by_key.len()));
+        places.filter_map(|place| self.by_key.get_index(place).map(|(key, _)| *key))
     }
 
     fn coldest_of(&self, keys: &[Key], number: usize) -> Vec<Key> {
@@ -336,9 +349,8 @@ impl Entry {
     /// When there is nothing to refresh any more, or nothing to refresh it with.
     pub(super) fn end(&self, now: Moment) -> Duration {
         let login = self.live_login(now).map(|login| login.life.expires.boot());
-        let held = self.slot.held().map(|held| held.credentials.expires);
-        let held = held.filter(|expires| !expires.passed(now)).map(|expires| expires.boot());
-        let held = held.map(|end| end.min(self.slot.handed_out_until()));
+        let held = self.slot.held().filter(|held| !held.credentials.expires.passed(now));
+        let held = held.map(|held| end(&held.credentials.expires, self.slot.handed_out_until(), &held.points));
         login.into_iter().chain(held).min().unwrap_or(now.boot)
     }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{Entries, Wanted};
 use crate::broker::key::{Key, Subject};
+use crate::chance::Chance;
 use crate::clock::Moment;
 use crate::upstream::{Flow, Target};
 
@@ -36,7 +37,7 @@ fn key(handle: &str) -> Key {
 
 #[test]
 fn void_times_do_not_pile_up_and_the_others_stay() {
-    let mut entries = Entries::new(10, 10);
+    let mut entries = Entries::new(10, 10, Chance::seeded(0));
     for handle in ["alice", "bob"] {
         entries.insert(key(handle), wanted(handle));
     }

@@ -12,7 +12,7 @@ use crate::broker::schedule::{Crowd, points, retry_pause};
 use crate::error::{Error, Kind};
 use crate::metrics::{Operation, Result as Outcome};
 use crate::model::Credentials;
-use crate::upstream::{Class, Failure, Load};
+use crate::upstream::{Class, Exchange, Failure, Load, Route};
 
 /// How an exchange ended.
 pub(super) struct Landing {
@@ -32,13 +32,14 @@ impl Refresher {
             self.launch_again(key);
             return;
         }
-        if !self.is_confirmed(&key) {
+        let rulebook = self.rulebook.load_full();
+        if !self.is_confirmed(&key, &rulebook) {
             return;
         }
         match done {
             Ok(credentials) => {
                 self.metrics.refreshed(Outcome::Ok);
-                self.store(key, credentials);
+                self.store(key, credentials, &*rulebook.exchange);
             }
             Err(failure) => {
                 self.metrics.refreshed(failure.class.into());
@@ -58,18 +59,18 @@ impl Refresher {
         }
     }
 
-    fn store(&mut self, key: Key, credentials: Credentials) {
+    fn store(&mut self, key: Key, credentials: Credentials, exchange: &dyn Exchange) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         if entry.failures > 0 {
             debug!(failures = entry.failures, "an exchange succeeded again");
         }
         entry.failures = 0;
         entry.refused = None;
-        let (flow, born) = (entry.wanted.target.flow, entry.slot.held().is_none());
+        let (route, born) = (Route::to(&entry.wanted.target), entry.slot.held().is_none());
         let load = Load::of(credentials.expires.remaining(credentials.received));
-        self.demand.change(flow, entry.load, load);
+        self.demand.change(&route, entry.load, load);
         entry.load = load;
-        let crowd = Crowd { first: born, crowding: self.exchange.crowding(flow, &self.demand) };
+        let crowd = Crowd { first: born, crowding: exchange.crowding(&route, &self.demand) };
         let points = points(&self.policy, credentials.received, &credentials.expires, entry.spread, crowd);
         entry.slot.swap(Held { credentials: Arc::new(credentials), points });
         if born {

@@ -28,23 +28,25 @@ impl Refresher {
     /// Puts an entry, for which somebody waits, into the queue.
     pub(super) fn queue_foreground(&mut self, key: Key) {
         let now = self.clock.now();
+        let exchange = self.exchange();
         let Some(entry) = self.entries.get_mut(&key) else { return };
         let Some(order) = entry.order(now) else { return self.refuse_without_login(key) };
         entry.stage = Stage::Queued(Rank::Foreground);
         let (subject, again) = (entry.wanted.subject, entry.look_again(Rank::Foreground, now));
-        let lane = self.exchange.lane(&order);
+        let lane = exchange.lane(&order);
         self.queue.push_foreground(lane, subject, Place { due: now.boot, key });
         self.entries.look_at(key, again);
     }
 
     /// Puts an entry, for which a refresh is due since `due` by what was seen at `now`, into the queue.
     pub(super) fn queue_background(&mut self, key: Key, due: Duration, now: Moment) {
+        let exchange = self.exchange();
         let Some(entry) = self.entries.get_mut(&key) else { return };
         let end = entry.end(now);
         // The schedule has looked at the login, at the same time: there is one. Should there be none, the end comes.
         let Some(order) = entry.order(now) else { return self.entries.look_at(key, end) };
         entry.stage = Stage::Queued(Rank::Background);
-        let lane = self.exchange.lane(&order);
+        let lane = exchange.lane(&order);
         self.queue.push_background(lane, end, Place { due, key });
         self.entries.look_at(key, end);
     }
@@ -54,14 +56,14 @@ impl Refresher {
         self.next_launch = None;
         self.drop_void_places();
         for rank in [Rank::Foreground, Rank::Background] {
-            let mut open = [true; Lane::COUNT];
+            let mut closed = Vec::new();
             while self.flights.len() < self.most_flights(rank)
-                && let Some((line, place)) = self.queue.next(rank, &open)
+                && let Some((line, place)) = self.queue.next(rank, &closed)
             {
-                match self.start(rank, line, place) {
+                match self.start(rank, &line, place) {
                     Start::Settled => {}
                     Start::NotBefore(at) => {
-                        open[line] = false;
+                        closed.push(line);
                         self.next_launch = Some(self.next_launch.map_or(at, |other| other.min(at)));
                     }
                 }
@@ -86,12 +88,14 @@ impl Refresher {
         }
     }
 
-    fn start(&mut self, rank: Rank, line: usize, place: Place) -> Start {
+    fn start(&mut self, rank: Rank, line: &Lane, place: Place) -> Start {
         let Place { key, due } = place;
         self.handling = Some(key);
         let now = self.clock.now();
+        // The clients are those of the rulebook that confirms it: another one may need others.
+        let rulebook = self.rulebook.load_full();
         // One that is not has left the entries, and has no place in the queue any more.
-        self.is_confirmed(&key);
+        self.is_confirmed(&key, &rulebook);
         let Some(entry) = self.entries.get_mut(&key).filter(|entry| entry.stage == Stage::Queued(rank)) else {
             self.queue.pop(rank, line);
             return Start::Settled;
@@ -101,8 +105,8 @@ impl Refresher {
             self.refuse_without_login(key);
             return Start::Settled;
         };
-        let (lane, flow) = (self.exchange.lane(&order), order.target.flow);
-        if lane.index() != line {
+        let (lane, flow) = (rulebook.exchange.lane(&order), order.target.flow);
+        if lane != *line {
             // Another exchange of the same user has found the IdentityId meanwhile, or found that it is void.
             self.queue.pop(rank, line);
             match rank {
@@ -111,7 +115,7 @@ impl Refresher {
             }
             return Start::Settled;
         }
-        match Arc::clone(&self.exchange).begin(order, rank) {
+        match Arc::clone(&rulebook.exchange).begin(order, rank) {
             Err(at) => return Start::NotBefore(at),
             Ok(flight) => {
                 // In flight once it is among the flights, not before: a panic in between would leave an entry that waits

@@ -26,11 +26,12 @@ use crate::broker::queue::Queue;
 use crate::broker::rulebook::InForce;
 use crate::broker::schedule::{Policy, Step};
 use crate::broker::wishes::{Miss, Selector, Wish};
+use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::error::{Error, Kind};
 use crate::metrics::Metrics;
 use crate::supervise::{LongLived, supervise};
-use crate::upstream::{Demand, Exchange, Load};
+use crate::upstream::{Demand, Exchange, Load, Route};
 
 use land::Landing;
 
@@ -52,7 +53,6 @@ pub struct Refresher {
     wishes: mpsc::Receiver<Wish>,
     cache: Arc<Cache>,
     rulebook: InForce,
-    exchange: Arc<dyn Exchange>,
     entries: Entries,
     /// What a reload left to be decided again.
     doubted: VecDeque<Key>,
@@ -81,17 +81,15 @@ impl Refresher {
         wishes: mpsc::Receiver<Wish>,
         cache: Arc<Cache>,
         rulebook: InForce,
-        exchange: Arc<dyn Exchange>,
         (policy, limits): (Policy, Limits),
-        clock: Clock,
+        (clock, chance): (Clock, Chance),
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             wishes,
             cache,
             rulebook,
-            exchange,
-            entries: Entries::new(limits.entries, limits.entries_per_subject),
+            entries: Entries::new(limits.entries, limits.entries_per_subject, chance),
             doubted: VecDeque::new(),
             queue: Queue::default(),
             next_launch: None,
@@ -115,6 +113,11 @@ impl Refresher {
     /// Runs, and goes on after a panic within a second: without the key that it looked at, with everything else.
     pub async fn run(self) {
         supervise(self).await;
+    }
+
+    /// The way to AWS that is in force.
+    fn exchange(&self) -> Arc<dyn Exchange> {
+        Arc::clone(&self.rulebook.load().exchange)
     }
 
     fn time_to_sleep(&self) -> Duration {
@@ -172,9 +175,8 @@ impl Refresher {
     }
 
     fn make_room(&mut self, miss: &Miss) -> Result<(), Full> {
-        if let Some(cold) = self.entries.to_evict(&miss.wanted.subject)? {
-            self.bury(&cold);
-        }
+        let cold = self.entries.to_evict(&miss.wanted.subject)?;
+        cold.iter().for_each(|key| self.bury(key));
         Ok(())
     }
 
@@ -224,7 +226,7 @@ impl Refresher {
         };
         entry.valid_from = self.purges;
         let old = entry.renew_slot();
-        self.demand.change(entry.wanted.target.flow, std::mem::take(&mut entry.load), Load::default());
+        self.demand.change(&Route::to(&entry.wanted.target), std::mem::take(&mut entry.load), Load::default());
         if self.cache.remove(key) {
             self.metrics.entries.dec();
         }
@@ -236,7 +238,7 @@ impl Refresher {
             self.metrics.entries.dec();
         }
         let Some(entry) = self.entries.remove(key) else { return };
-        self.demand.change(entry.wanted.target.flow, entry.load, Load::default());
+        self.demand.change(&Route::to(&entry.wanted.target), entry.load, Load::default());
         // Dismissed after it has left the map, so that who looks again does not find it there.
         entry.slot.dismiss();
         // A purge may take one that is queued: nobody would answer those who wait any more.
@@ -253,6 +255,8 @@ impl LongLived for Refresher {
         loop {
             let sleep = self.time_to_sleep();
             tokio::select! {
+                // In this order: landings are bounded, and make room; what is due is looked at after each event anyway.
+                biased;
                 Some(landing) = self.flights.next() => self.land(landing),
                 wish = self.wishes.recv() => match wish {
                     Some(wish) => self.take(wish),

@@ -1,13 +1,11 @@
 //! What a reload changes for the refresher: what the older rulebook had allowed is decided again, a little at a time, and
 //! dropped and wiped where it is not allowed any more.
 
-use std::sync::Arc;
-
 use super::Refresher;
 use super::land::answer;
 use crate::broker::key::Key;
 use crate::broker::reload::Reload;
-use crate::broker::rulebook::{Confirmed, changed};
+use crate::broker::rulebook::{Confirmed, Rulebook, changed};
 use crate::broker::wishes::Miss;
 use crate::error::Error;
 
@@ -18,11 +16,9 @@ impl Refresher {
     pub(super) fn reload(&mut self, reload: Reload) {
         self.policy = reload.policy;
         self.limits = reload.limits;
-        self.exchange = reload.exchange.unwrap_or_else(|| Arc::clone(&self.exchange));
         let rulebook = self.rulebook.load_full();
         self.doubted = self.entries.keys_where(|entry| rulebook.doubts(&entry.wanted)).into();
-        let surplus = self.entries.resize(self.limits.entries, self.limits.entries_per_subject);
-        surplus.iter().for_each(|key| self.bury(key));
+        self.entries.resize(self.limits.entries, self.limits.entries_per_subject);
     }
 
     /// Whether the refresher has to look at the consequences of a reload again, without waiting for anything.
@@ -32,25 +28,28 @@ impl Refresher {
 
     /// Goes on with the consequences of a reload, a little at a time: those who miss meanwhile are not kept waiting.
     pub(super) fn catch_up(&mut self) {
+        let rulebook = self.rulebook.load_full();
         for _ in 0..AT_ONCE.min(self.doubted.len()) {
             if let Some(key) = self.doubted.pop_front() {
-                self.is_confirmed(&key);
+                self.is_confirmed(&key, &rulebook);
             }
         }
+        // At once, and again after each landing, for those who had exchanges under way.
+        let surplus = self.entries.surplus_of_crowded();
+        surplus.iter().for_each(|key| self.bury(key));
         for _ in 0..AT_ONCE {
             let Some(cold) = self.entries.surplus() else { break };
             self.bury(&cold);
         }
     }
 
-    /// Whether the rulebook in force still allows the entry; one that it does not allow is dropped.
+    /// Whether `rulebook`, which is in force, still allows the entry; one that it does not allow is dropped.
     ///
     /// An entry for which nobody waits stays in doubt where only a login could tell, and its own has ended: whoever is
     /// served from it was found by the rulebook in force to be allowed just this, and it is refreshed with nothing but a
     /// newer login, which decides on it first.
-    pub(super) fn is_confirmed(&mut self, key: &Key) -> bool {
+    pub(super) fn is_confirmed(&mut self, key: &Key, rulebook: &Rulebook) -> bool {
         let now = self.clock.now();
-        let rulebook = self.rulebook.load();
         let Some(entry) = self.entries.get_mut(key) else { return false };
         if !rulebook.doubts(&entry.wanted) {
             return true;
@@ -59,14 +58,13 @@ impl Refresher {
         let token = login.as_ref().and_then(|login| login.token.as_ref());
         let error = match rulebook.confirm(key, &entry.wanted, token) {
             Ok(Confirmed::Allowed) => {
-                entry.wanted.confirmed(&rulebook);
+                entry.wanted.confirmed(rulebook);
                 return true;
             }
             Ok(Confirmed::WithoutLogin) if entry.can_move_up() && !entry.is_awaited() => return true,
             Ok(Confirmed::WithoutLogin) => changed(),
             Err(error) => error,
         };
-        drop(rulebook);
         self.expel(key, error);
         false
     }

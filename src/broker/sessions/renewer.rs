@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use futures::{Future, FutureExt};
-use rand::Rng;
 use tracing::warn;
 
 use crate::broker::Broker;
@@ -105,6 +104,7 @@ impl Renewer {
             let next = self.due.first().map(|(due, _)| due.saturating_sub(now));
             let sleep = next.map_or(LONGEST_SLEEP, |next| next.min(LONGEST_SLEEP));
             tokio::select! {
+                biased;
                 Some(landing) = self.trades.next() => self.land(landing),
                 Some(()) = self.revocations.next() => {}
                 errands = agenda.next() => errands.into_iter().for_each(|errand| self.take(errand)),
@@ -157,7 +157,9 @@ impl Renewer {
             return self.forget(&session.id);
         }
         let now = self.broker.clock.now();
-        let page = self.pages.entry(Arc::clone(&session.id)).or_insert_with(|| Page::new(session, renewal));
+        let spread = || self.broker.chance.spread();
+        let page = self.pages.entry(Arc::clone(&session.id));
+        let page = page.or_insert_with(|| Page::new(session, renewal, spread()));
         page.awaited |= awaited;
         if page.stage != Stage::Idle {
             return;
@@ -277,7 +279,7 @@ impl Renewer {
 }
 
 impl Page {
-    fn new(session: &Arc<Session>, renewal: &Renewal) -> Self {
+    fn new(session: &Arc<Session>, renewal: &Renewal, spread: f64) -> Self {
         Self {
             session: Arc::downgrade(session),
             user_pool: renewal.user_pool(),
@@ -287,7 +289,7 @@ impl Page {
             not_before: Duration::ZERO,
             due: None,
             revocation: None,
-            spread: rand::rng().random_range(-1.0..=1.0),
+            spread,
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The limit holds in every window of a second, and not on average only, since that is how AWS counts: the times of
 //! the last calls are kept, and a call has to wait until there are fewer of them than the limit in the last second.
+//! A call counts from when it has a place until a second after it was sent, whenever that is.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,6 +18,8 @@ pub(super) enum Caller {
     Foreground,
     /// A new exchange that nobody waits for.
     Background,
+    /// A new exchange that comes to this API later, after a call of another one.
+    Expected,
 }
 
 /// The state of one API's budget.
@@ -29,6 +32,9 @@ pub(super) struct Gate {
     sent: VecDeque<Duration>,
     /// Calls that have a place and are not sent yet.
     booked: u32,
+    /// Exchanges under way that have not come to this API yet. They have no place: how long they take to come is another
+    /// API's matter. No more of them begin than there would be places.
+    expected: u32,
     /// Exchanges under way that wait for a place.
     waiting: u32,
     /// When the next call that has to keep its distance may be sent.
@@ -76,6 +82,7 @@ impl Gate {
             rate: f64::from(limit),
             sent: VecDeque::new(),
             booked: 0,
+            expected: 0,
             waiting: 0,
             paced: Duration::ZERO,
             last: None,
@@ -98,6 +105,9 @@ impl Gate {
         if let Some(last) = self.last.filter(|_| self.is_down()) {
             at = at.max(last + PROBE_PAUSE);
         }
+        if caller == Caller::Expected && self.expected >= self.most_expected() {
+            at = at.max(now + MOMENT);
+        }
         if self.sent.len() + self.booked as usize >= self.limit as usize {
             at = at.max(self.sent.front().map_or(now + MOMENT, |oldest| *oldest + WINDOW));
         }
@@ -116,15 +126,26 @@ impl Gate {
         }
     }
 
-    /// A place is not needed after all.
+    /// A place is not needed after all; nor was it a probe, should the API be down.
     pub(super) fn give_back(&mut self) {
         self.booked = self.booked.saturating_sub(1);
+        self.last = None;
+    }
+
+    /// An exchange begins that will come here.
+    pub(super) fn expect(&mut self) {
+        self.expected += 1;
+    }
+
+    /// It has come, to ask for a place, or will not come any more.
+    pub(super) fn expect_no_more(&mut self) {
+        self.expected = self.expected.saturating_sub(1);
     }
 
     /// A call is sent from its place. The window holds at any such time: calls and places together were fewer than the
     /// limit when the place was given, and have only become fewer since.
     pub(super) fn send(&mut self, now: Duration) {
-        self.give_back();
+        self.booked = self.booked.saturating_sub(1);
         self.sent.push_back(now);
     }
 
@@ -196,6 +217,11 @@ impl Gate {
     /// Calls a second.
     pub(super) fn rate(&self) -> f64 {
         self.rate
+    }
+
+    /// As many as will find a place within a second of their coming.
+    fn most_expected(&self) -> u32 {
+        if self.is_down() { 1 } else { self.rate.ceil() as u32 }
     }
 
     /// Refreshes leave gaps, so that a caller never waits for more than one of them; and below the limit all do, since a

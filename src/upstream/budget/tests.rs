@@ -66,6 +66,40 @@ fn a_place_counts_until_it_is_used_or_given_back() {
     assert_eq!(gate.earliest(Caller::Foreground, ms(10_001)), ms(10_001));
 }
 
+/// Those on their way here take no place, however long they are, and no more of them begin than will find one.
+#[test]
+fn who_is_expected_holds_up_those_behind_and_nobody_else() {
+    let (mut gate, now) = (Gate::new(3), ms(5_000));
+    for _ in 0..3 {
+        assert_eq!(gate.earliest(Caller::Expected, now), now);
+        gate.expect();
+    }
+    assert_eq!(gate.earliest(Caller::Expected, now), now + MOMENT);
+    for _ in 0..3 {
+        assert_eq!(call(&mut gate, Caller::Foreground, now), Ok(()));
+    }
+    assert_eq!(call(&mut gate, Caller::UnderWay, ms(5_900)), Err(ms(6_001)));
+    gate.expect_no_more();
+    assert_eq!(call(&mut gate, Caller::UnderWay, ms(6_001)), Ok(()), "one has come");
+    assert_eq!(gate.earliest(Caller::Expected, ms(6_001)), ms(6_001));
+}
+
+/// While an API is down, one that only may come to it is no probe, and one that gave its place back was none.
+#[test]
+fn what_was_not_sent_was_no_probe() {
+    let mut gate = Gate::new(20);
+    for _ in 0..10 {
+        gate.learn(ms(1_000), Some(Class::Unavailable), None, ms(1_000));
+    }
+    gate.expect();
+    assert_eq!(gate.earliest(Caller::Expected, ms(1_500)), ms(1_500) + MOMENT);
+    assert_eq!(gate.earliest(Caller::Background, ms(1_500)), ms(1_500));
+    gate.book(Caller::Foreground, ms(1_500));
+    assert_eq!(gate.earliest(Caller::Foreground, ms(1_600)), ms(2_500));
+    gate.give_back();
+    assert_eq!(gate.earliest(Caller::Foreground, ms(1_600)), ms(1_600));
+}
+
 #[test]
 fn what_is_under_way_goes_before_what_is_new() {
     let mut gate = Gate::new(5);

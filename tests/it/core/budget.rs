@@ -53,6 +53,54 @@ async fn the_cold_hold_up_nobody_whose_identity_is_known() {
     }
 }
 
+/// A cold exchange that waits for GetId has no place at the next API, which is quick and has other things to do.
+#[tokio::test(start_paused = true)]
+async fn a_slow_get_id_starves_no_refresh() {
+    let sky = Sky::new(Rates { get_id: 20, ..RATES }).await;
+    *sky.cloud.lifetime.lock().unwrap() = Duration::from_secs(900);
+    sky.warm(100).await;
+    *sky.cloud.get_id_delay.lock().unwrap() = Some(Duration::from_millis(4_900));
+    let herd = (100..20_000).map(|guest| sky.ask(guest, Duration::from_secs(5_000)));
+    let readers = async {
+        for _ in 0..30 {
+            tokio::time::sleep(MINUTE).await;
+            sky.read(100).await;
+        }
+    };
+    tokio::select! {
+        () = readers => {}
+        _ = futures::future::join_all(herd) => panic!("the herd was to last"),
+    }
+    let cold = sky.cloud.times(GetId, 0).len() - 100;
+    assert!(cold >= 30 * 60 * 3, "and the cold come through as well as GetId lets them: {cold}");
+    assert!(most_in_a_second(&sky.cloud.times(GetCredentialsForIdentity, 0)) <= 20);
+}
+
+/// AWS counts by region, and so does the budget: what one region is asked is not taken from another.
+#[tokio::test(start_paused = true)]
+async fn each_region_has_a_budget_of_its_own() {
+    let sky = Sky::new(rates(2)).await;
+    let started = tokio::time::Instant::now();
+    let near = async {
+        futures::future::join_all((0..40).map(|guest| sky.ask(guest, MINUTE))).await;
+        started.elapsed()
+    };
+    let far = async {
+        futures::future::join_all((40..50).map(|guest| sky.ask_for("far", guest, MINUTE))).await;
+        started.elapsed()
+    };
+    let (near, far) = tokio::join!(near, far);
+    assert!((19..=21).contains(&near.as_secs()), "40 calls at 2 a second: {near:?}");
+    assert!((4..=5).contains(&far.as_secs()), "10 calls at 2 a second: {far:?}");
+    let calls = sky.cloud.calls.lock().unwrap().clone();
+    let of = |guests: std::ops::Range<usize>| -> Vec<Duration> {
+        let own = |subject: &str| guests.contains(&subject.trim_start_matches("guest-").parse().unwrap());
+        let credentials = calls.iter().filter(|(operation, ..)| *operation == GetCredentialsForIdentity);
+        credentials.filter(|(_, _, subject)| own(subject)).map(|(_, at, _)| *at).collect()
+    };
+    assert_eq!((most_in_a_second(&of(0..40)), most_in_a_second(&of(40..50))), (2, 2));
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_hung_up_for_good_is_given_up_and_who_waits_is_not() {
     let sky = Sky::new(Rates { get_id: 1, ..RATES }).await;

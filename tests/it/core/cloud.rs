@@ -5,12 +5,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use cupbearer::broker::{Broker, Limits, Visit};
+use cupbearer::broker::{Broker, Limits, Profile, Visit};
+use cupbearer::chance::Chance;
 use cupbearer::clock::{Clock, Expiry};
 use cupbearer::error::Error;
 use cupbearer::metrics::{Metrics, Operation};
 use cupbearer::model::{Credentials, IdentityId, RoleArn};
-use cupbearer::upstream::{Api, Aws, Budget, Calling, Class, Failure, Order, Rates};
+use cupbearer::upstream::{Api, Aws, Budget, Calling, Class, Failure, Order, Rates, Target};
 use secrecy::SecretString;
 use tokio::task::JoinSet;
 
@@ -31,6 +32,8 @@ pub struct Cloud {
     clock: Clock,
     plot: Mutex<Plot>,
     pub delay: Mutex<Duration>,
+    /// How long GetId takes, if it is not as quick as the others.
+    pub get_id_delay: Mutex<Option<Duration>>,
     pub lifetime: Mutex<Duration>,
     /// Each call, when and for whom.
     pub calls: Mutex<Vec<(Operation, Duration, String)>>,
@@ -60,7 +63,8 @@ impl Cloud {
         let now = self.clock.now().boot;
         self.calls.lock().unwrap().push((operation, now, order.subject.to_string()));
         let answer = self.plot.lock().unwrap()(operation, now);
-        let delay = *self.delay.lock().unwrap();
+        let slow = self.get_id_delay.lock().unwrap().filter(|_| operation == Operation::GetId);
+        let delay = slow.unwrap_or(*self.delay.lock().unwrap());
         tokio::time::sleep(delay).await;
         let (class, broken, retry_after) = match answer {
             Ok(()) => return Ok(good()),
@@ -138,23 +142,30 @@ impl Sky {
             clock: clock.clone(),
             plot: Mutex::new(Box::new(|_, _| Ok(()))),
             delay: Mutex::new(Duration::from_millis(50)),
+            get_id_delay: Mutex::default(),
             lifetime: Mutex::new(Duration::from_secs(3_600)),
             calls: Mutex::default(),
         });
-        let budget = Arc::new(Budget::new(rates, clock.clone()));
+        let budget = Arc::new(Budget::new(rates, clock.clone(), Chance::of_the_system()));
         let api: Arc<dyn Api> = Arc::clone(&cloud) as _;
         let aws = Arc::new(Aws::over(api, budget, clock.clone(), Arc::clone(&metrics)));
-        let config = broker_config(Limits { entries: 20_000, ..LIMITS });
+        let mut config = broker_config(Limits { entries: 20_000, ..LIMITS });
+        config.profiles.insert("far".to_owned(), far(&config.profiles["default"]));
         let (broker, tasks) = start(config, aws, &clock, &metrics).await;
         Self { broker, cloud, clock, metrics, _tasks: tasks }
     }
 
     /// Asks for the guest with this number, and waits for the answer for up to `hold`. Says how long it took.
     pub async fn ask(&self, number: usize, hold: Duration) -> (Duration, Result<Duration, Error>) {
+        self.ask_for("default", number, hold).await
+    }
+
+    /// The same for another profile.
+    pub async fn ask_for(&self, profile: &str, number: usize, hold: Duration) -> (Duration, Result<Duration, Error>) {
         let asked = tokio::time::Instant::now();
         let visit = Visit { holder: true, hold, hold_failures: false };
         let handle = format!("guest-{number}");
-        let done = self.broker.guest_credentials("default", &handle, visit).await;
+        let done = self.broker.guest_credentials(profile, &handle, visit).await;
         let now = self.clock.now();
         let done = done.map(|grant| {
             assert!(grant.credentials.access_key_id == handle && !grant.credentials.expires.passed(now));
@@ -179,6 +190,12 @@ impl Sky {
         }
         least
     }
+}
+
+/// The same profile with an identity pool in another region.
+fn far(profile: &Profile) -> Profile {
+    let identity_pool_id = "eu-west-1:11111111-2222-3333-4444-555555555555".into();
+    Profile { target: Arc::new(Target { identity_pool_id, ..(*profile.target).clone() }), ..profile.clone() }
 }
 
 /// Most calls in any second.

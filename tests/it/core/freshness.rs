@@ -227,3 +227,25 @@ async fn a_refresh_lands_in_the_last_five_minutes_of_a_login() {
     let calls = world.script.calls();
     assert!((4..=5).contains(&calls), "at 0, about 20, about 40, perhaps 54, and about 57 minutes: {calls}");
 }
+
+/// After a long outage the refresh comes late, and the one whom it is for a little later than the end of what it holds.
+#[tokio::test(start_paused = true)]
+async fn what_was_refreshed_a_minute_ago_waits_for_an_sdk_that_comes_back_late() {
+    let world = World::new(LIMITS).await;
+    let token = world.token("sdk", DAY);
+    world.ask(&token, None, SDK).await.unwrap();
+    tokio::time::sleep(10 * MINUTE).await;
+    world.script.set(Mood::Fails(Class::Unavailable));
+    tokio::time::sleep(46 * MINUTE).await;
+    world.script.set(Mood::Well);
+    let tries = world.script.calls();
+    tokio::time::sleep(6 * MINUTE).await;
+    assert_eq!(world.script.calls(), tries + 1, "refreshed four minutes before the end");
+    let (took, done) = world.timed(&token, SDK).await;
+    let left = done.unwrap().credentials.expires.remaining(world.clock.now());
+    assert!(took == Duration::ZERO && left >= 50 * MINUTE, "{took:?}, {left:?}");
+
+    // Nobody comes any more: what was asked for is refreshed once, what came of that is kept for a while, and never more.
+    tokio::time::sleep(3 * 60 * MINUTE).await;
+    assert_eq!((world.script.calls(), world.metrics.entries.get()), (tries + 2, 0));
+}

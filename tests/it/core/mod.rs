@@ -23,6 +23,7 @@ use cupbearer::auth::{self, FetchKeys, UserPool, Verifier};
 use cupbearer::broker::{
     Broker, Config, ConfiguredSession, Grant, Limits, Policy, Profile, Renewer, SessionLimits, SessionTemplates, Visit,
 };
+use cupbearer::chance::Chance;
 use cupbearer::clock::{Clock, Expiry, epoch_seconds};
 use cupbearer::dev::{self, AmbiguousRoleResolution, Emulator};
 use cupbearer::error::{Error, Kind};
@@ -153,7 +154,7 @@ impl Exchange for Script {
 
     fn lane(&self, order: &Order) -> Lane {
         assert!(!self.trips_the_loop.swap(false, Ordering::Relaxed), "as the test wants it");
-        Lane::warm(order.target.flow)
+        Lane::warm(&order.target)
     }
 }
 
@@ -250,8 +251,10 @@ pub async fn start(
     metrics: &Arc<Metrics>,
 ) -> (Arc<Broker>, JoinSet<()>) {
     let fetcher: Arc<dyn FetchKeys> = Arc::new(Keys);
-    let (verifier, keepers, sweeper) = Verifier::new(auth_config(), &fetcher, clock.clone(), Arc::clone(metrics));
-    let (broker, refresher) = Broker::new(config, verifier, exchange, clock.clone(), Arc::clone(metrics));
+    let chance = Chance::of_the_system();
+    let (verifier, keepers, sweeper) =
+        Verifier::new(auth_config(), &fetcher, clock.clone(), chance.clone(), Arc::clone(metrics));
+    let (broker, refresher) = Broker::new(config, verifier, exchange, clock.clone(), chance, Arc::clone(metrics));
     let mut tasks = JoinSet::new();
     tasks.spawn(refresher.run());
     tasks.spawn(sweeper.run());

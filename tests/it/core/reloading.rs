@@ -10,7 +10,8 @@ use cupbearer::error::Kind;
 use cupbearer::model::{Ask, RoleArn};
 use cupbearer::roles::{Mapping, MatchType, Rule};
 use cupbearer::secret::CupToken;
-use cupbearer::upstream::{Flow, Target};
+use cupbearer::upstream::{Exchange, Flow, Target};
+use futures::FutureExt;
 use secrecy::ExposeSecret;
 
 use super::{CALL, EMULATOR, Keys, LIMITS, SDK, World, auth_config, broker_config};
@@ -34,8 +35,8 @@ fn by_levels(levels: &[&str]) -> Config {
 
 async fn reload(world: &World, config: Config) {
     let fetcher: Arc<dyn FetchKeys> = Arc::new(Keys);
-    let keepers = world.broker.reload(auth_config(), config, &fetcher, None).await;
-    assert!(keepers.is_empty(), "the user pool's keys are kept");
+    let start = |keepers: Vec<_>| assert!(keepers.is_empty(), "the user pool's keys are kept");
+    world.broker.reload(auth_config(), config, &fetcher, None, start).await;
 }
 
 fn token(world: &World, level: &str, seconds: u64) -> String {
@@ -131,4 +132,56 @@ async fn more_entries_than_a_new_limit_allows_are_dropped_the_coldest_first() {
     assert_eq!(world.script.calls(), calls, "the last one asked for was not among the coldest");
     world.ask(&world.token("next", 3_600), None, CALL).await.unwrap();
     assert_eq!(world.metrics.entries.get(), 20, "and the limit holds");
+}
+
+/// Between the swap of the rulebook and the refresher's hearing of it, a question may come that only the new clients can
+/// answer.
+#[tokio::test(start_paused = true)]
+async fn what_the_new_rulebook_allows_is_had_by_the_new_way_to_aws() {
+    let world = World::new(LIMITS).await;
+    let other = World::new(LIMITS).await;
+    let mut config = broker_config(LIMITS);
+    let profile = config.profiles.get_mut("default").unwrap();
+    let pool = "eu-west-1:11111111-2222-3333-4444-555555555555".into();
+    profile.target = Arc::new(Target { identity_pool_id: pool, ..(*profile.target).clone() });
+    let token = world.token("alice", 3_600);
+    assert_eq!(world.kind(&token, CALL).await, None);
+
+    let mut asking = Box::pin(world.ask(&token, None, CALL));
+    let fetcher: Arc<dyn FetchKeys> = Arc::new(Keys);
+    let way: Arc<dyn Exchange> = Arc::clone(&other.script) as _;
+    let meanwhile = |_: Vec<_>| assert!(asking.as_mut().now_or_never().is_none(), "it is not cached");
+    world.broker.reload(auth_config(), config, &fetcher, Some(way), meanwhile).await;
+    asking.await.unwrap();
+    assert_eq!((world.script.calls(), other.script.calls()), (1, 1));
+}
+
+/// A bound that is lowered while more exchanges are under way than it allows holds as soon as they have ended, for
+/// each user; and nobody gets one more meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_lower_bound_for_each_user_holds_at_once_and_from_then_on() {
+    let world = World::new(LIMITS).await;
+    let tokens: Vec<_> = (0..50).map(|user| world.token(&format!("user-{user}"), 86_400)).collect();
+    let roles = [None, Some("admin"), Some("editor")];
+    for token in &tokens[..40] {
+        for role in roles {
+            world.ask(token, role, SDK).await.unwrap();
+        }
+    }
+    *world.script.delay.lock().unwrap() = Duration::from_secs(2);
+    let late = tokens[40..].iter().flat_map(|token| roles.map(|role| world.ask(token, role, CALL)));
+    let reloading = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        reload(&world, broker_config(Limits { entries_per_subject: 1, ..LIMITS })).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(world.metrics.entries.get(), 40, "one is left to each of those who had three");
+        let mut claims = EMULATOR.id_claims("alice", world.clock.now().wall).unwrap();
+        (claims["sub"], claims["custom:level"]) = ("user-40".into(), "new".into());
+        let more = world.kind(&EMULATOR.sign(&claims).unwrap(), CALL).await;
+        assert_eq!(more, Some(Kind::TooManyRequests), "three of theirs are under way");
+    };
+    let (done, ()) = tokio::join!(futures::future::join_all(late), reloading);
+    assert!(done.iter().all(Result::is_ok), "who waits is answered");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.metrics.entries.get(), 50, "and one to each of those whose exchanges were under way");
 }

@@ -132,7 +132,8 @@ async fn slow_callers_are_sent_away_and_delay_nobody() {
     let mut times = Times::default();
     slow.into_iter().for_each(|took| times.add(took));
     println!("F16 200 slow callers sent away: {times}; hits before {healthy}, meanwhile {during}");
-    assert!(times.max() < Duration::from_secs(12), "{times}");
+    // Five seconds, on a machine that has time.
+    assert!(times.percentile(50) < Duration::from_secs(10) && times.max() < Duration::from_secs(20), "{times}");
 }
 
 /// Five hundred ask for the same and it is fetched once, though the first of them hangs up.
@@ -167,11 +168,14 @@ async fn a_herd_shares_one_refusal() {
     let scene = Scene::new().await;
     scene.proxy.bend("GetId", Fault::aws(400, "NotAuthorizedException", "Token is not from a supported provider."));
     let alice = token("alice");
+    let started = Instant::now();
     for _ in 0..2 {
         let replies = join_all((0..100).map(|_| scene.ask("/v1/credentials", &alice))).await;
         for reply in replies {
             assert_eq!((reply.status, &reply.json()["code"]), (403, &json!("UpstreamDenied")));
         }
     }
-    assert!(scene.proxy.calls("GetId") <= 2, "{} calls for 200 refusals", scene.proxy.calls("GetId"));
+    let (calls, seconds) = (scene.proxy.calls("GetId"), started.elapsed().as_secs());
+    // A refusal is remembered for a second at least.
+    assert!(calls as u64 <= 1 + seconds, "{calls} calls for 200 refusals in {seconds} s");
 }

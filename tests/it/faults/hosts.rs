@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use serde_json::json;
 
 use super::EXCHANGE;
@@ -11,7 +12,7 @@ use crate::support::daemon::command;
 use crate::support::fault::Fault;
 use crate::support::proxy::{Backend, Proxy};
 use crate::support::scene::{EMULATOR, Scene, embedded, stranger, token};
-use crate::support::settings::Settings;
+use crate::support::settings::{HALF_PATIENT, IMPATIENT, Settings};
 use crate::support::tls::{Authority, self_signed_server};
 use crate::support::trap::Trap;
 
@@ -30,7 +31,8 @@ async fn a_false_certificate_gets_no_login_and_no_answer_through() {
     let backend = || Backend::Embedded(Arc::clone(&EMULATOR));
     let keys = embedded().await;
     let aws = Proxy::start_tls(backend(), authority.server("localhost")).await;
-    let settings = Settings { jwks: Settings::new(&keys.url).jwks, ..Settings::new(&aws.url) }.text();
+    let more = format!("---{HALF_PATIENT}");
+    let settings = Settings { jwks: Settings::new(&keys.url).jwks, more: &more, ..Settings::new(&aws.url) }.text();
     let scene = Scene::before(keys, &settings, &variables).await;
     assert_eq!(scene.ask("/v1/credentials", &token("alice")).await.status, 200, "the right certificate");
     let calls = || aws.calls("GetId") + aws.calls(EXCHANGE);
@@ -46,14 +48,16 @@ async fn a_false_certificate_gets_no_login_and_no_answer_through() {
     aws.show(authority.server("localhost"));
     assert_eq!(scene.ask("/v1/credentials", &stranger("after all")).await.status, 200, "the right one again");
 
-    for (name, certificate) in table {
+    let more = format!("---{IMPATIENT}");
+    join_all(table.into_iter().map(async |(name, certificate)| {
         let keys = Proxy::start_tls(backend(), certificate).await;
-        let settings = Settings { jwks: Settings::new(&keys.url).jwks, ..Settings::new(&aws.url) }.text();
+        let settings = Settings { jwks: Settings::new(&keys.url).jwks, more: &more, ..Settings::new(&aws.url) }.text();
         let scene = Scene::started_by(keys, &settings, |arguments| command(arguments, &variables)).await;
         let reply = scene.ask("/v1/credentials", &token("alice")).await;
         assert_eq!((reply.status, &reply.json()["code"]), (503, &json!("KeysUnavailable")), "{name}");
         assert_eq!(scene.proxy.calls("jwks"), 0, "{name}");
-    }
+    }))
+    .await;
 }
 
 /// TLS is asked of one who speaks plain HTTP: nothing is said to it in the clear.
@@ -61,7 +65,8 @@ async fn a_false_certificate_gets_no_login_and_no_answer_through() {
 async fn there_is_no_way_back_to_plain_text() {
     let (keys, plain) = (embedded().await, embedded().await);
     let https = plain.url.replace("http://", "https://");
-    let settings = Settings { jwks: Settings::new(&keys.url).jwks, ..Settings::new(&https) }.text();
+    let more = format!("---{IMPATIENT}");
+    let settings = Settings { jwks: Settings::new(&keys.url).jwks, more: &more, ..Settings::new(&https) }.text();
     let scene = Scene::before(keys, &settings, &[]).await;
     let reply = scene.ask("/v1/credentials", &token("alice")).await;
     assert_eq!((reply.status, &reply.json()["code"]), (503, &json!("UpstreamUnavailable")));
@@ -94,7 +99,7 @@ async fn no_variable_and_no_outage_sends_a_request_elsewhere() {
         ("AWS_SECRET_ACCESS_KEY", "x"),
     ]);
     let proxy = embedded().await;
-    let text = Settings::new(&proxy.url).text();
+    let text = Settings { more: &format!("---{HALF_PATIENT}"), ..Settings::new(&proxy.url) }.text();
     let scene = Scene::before(proxy, &text, &variables).await;
     assert_eq!(scene.ask("/v1/credentials", &token("alice")).await.status, 200);
     for (number, fault) in

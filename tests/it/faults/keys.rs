@@ -17,7 +17,7 @@ use crate::support::http;
 use crate::support::line::Line;
 use crate::support::proxy::Backend;
 use crate::support::scene::{EMULATOR, Scene, embedded, token};
-use crate::support::settings::Settings;
+use crate::support::settings::{HALF_PATIENT, Settings};
 use crate::support::trap::Trap;
 
 /// The same user pool, with other keys.
@@ -106,7 +106,7 @@ async fn a_flood_of_unknown_keys_neither_floods_the_pool_nor_hides_a_rotation() 
 
 #[tokio::test]
 async fn without_the_pool_known_keys_go_on_and_unknown_ones_are_not_called_wrong() {
-    let scene = Scene::new().await;
+    let scene = Scene::with(&format!("---{HALF_PATIENT}"), "authenticated_role").await;
     let alice = token("alice");
     assert_eq!(scene.ask("/v1/credentials", &alice).await.status, 200);
     scene.proxy.bend("jwks", Fault::Resets);
@@ -143,10 +143,11 @@ async fn no_false_key_set_is_taken_at_the_start() {
         Fault::redirects(&format!("http://{}/jwks.json", trap.address)),
         Fault::redirects("http://169.254.169.254/latest/meta-data/"),
     ];
+    let more = format!("---{HALF_PATIENT}");
     join_all(table.into_iter().map(async |fault| {
         let proxy = embedded().await;
         proxy.bend("jwks", fault.clone());
-        let text = Settings::new(&proxy.url).text();
+        let text = Settings { more: &more, ..Settings::new(&proxy.url) }.text();
         let scene = Scene::started_by(proxy, &text, |arguments| command(arguments, &[])).await;
         let reply = scene.ask("/v1/credentials", &token("alice")).await;
         assert_eq!((reply.status, &reply.json()["code"]), (503, &json!("KeysUnavailable")), "{fault:?}");

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
+use cupbearer::chance::Chance;
 use cupbearer::clock::Clock;
 use cupbearer::dev;
 use cupbearer::metrics::Metrics;
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 use super::EXCHANGE;
 use crate::support::fault::{Fault, Rate, mixed, now_seconds};
 use crate::support::scene::{EMULATOR, Scene, embedded, stranger, token};
-use crate::support::settings::PLENTY;
+use crate::support::settings::{HALF_PATIENT, PLENTY};
 
 /// Twelve hours and room for unequal clocks: no credentials live longer.
 const LONGEST_SECONDS: i64 = 13 * 3600;
@@ -67,7 +68,7 @@ fn table() -> Vec<Fault> {
 /// table: each goes on with what it holds, and a newcomer is told to come again.
 #[tokio::test]
 async fn no_wrong_answer_is_kept_and_what_is_held_stays() {
-    let more = format!("---[refresh]\nat = 0.01\njitter = 0.0\nmin_remaining_seconds = 0\n{PLENTY}");
+    let more = format!("---[refresh]\nat = 0.01\njitter = 0.0\nmin_remaining_seconds = 0\n{HALF_PATIENT}{PLENTY}");
     let scene = Scene::with(&more, "deny").await;
     scene.proxy.bend(EXCHANGE, Fault::Expires(100));
     let users: Vec<_> = (0..30).map(|number| stranger(&format!("holder-{number}"))).collect();
@@ -112,7 +113,7 @@ async fn no_wrong_answer_is_kept_and_what_is_held_stays() {
 /// An answer is read to 64 KiB, and not unpacked.
 #[tokio::test]
 async fn a_huge_answer_is_cut_off_and_a_packed_one_left_packed() {
-    let scene = Scene::new().await;
+    let scene = Scene::with(&format!("---{HALF_PATIENT}"), "authenticated_role").await;
     assert_eq!(scene.ask("/v1/credentials", &token("alice")).await.status, 200);
     let before = scene.daemon.memory_kib("VmHWM");
     let json = vec![("content-type", "application/x-amz-json-1.1".to_owned())];
@@ -175,7 +176,8 @@ async fn ten_thousand_spoilt_answers_leave_nothing_behind() {
     };
     let clock = Clock::system();
     let known = Arc::new(Identities::in_memory());
-    let aws = Aws::new(&config, None, known, Arc::new(Budget::new(rates, clock.clone())), clock, metrics).await;
+    let budget = Arc::new(Budget::new(rates, clock.clone(), Chance::seeded(SEED)));
+    let aws = Aws::new(&config, None, known, budget, clock, metrics).await;
     let order = order();
     let whole = aws.exchange(&order).await.unwrap();
     let identity = whole.identity_id.unwrap().0.to_string();

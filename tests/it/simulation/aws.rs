@@ -9,7 +9,7 @@ use cupbearer::clock::Expiry;
 use cupbearer::metrics::Operation;
 use cupbearer::model::{Credentials, IdentityId, RoleArn};
 use cupbearer::upstream::{
-    Api, Calling, Class, Demand, Exchange, Exchanging, Failure, Flight, Flow, Lane, Order, Rank,
+    Api, Calling, Class, Demand, Exchange, Exchanging, Failure, Flight, Lane, Order, Rank, Route,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -69,8 +69,8 @@ impl Exchange for Turnstile {
         }))
     }
 
-    fn crowding(&self, flow: Flow, demand: &Demand) -> f64 {
-        self.exchange.crowding(flow, demand)
+    fn crowding(&self, route: &Route, demand: &Demand) -> f64 {
+        self.exchange.crowding(route, demand)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ pub struct Books {
     pub errors: HashMap<Kind, u64>,
     found: Vec<String>,
     recent: VecDeque<Step>,
+    /// Of all steps, in their order: two runs that differ in one differ in this.
+    trail: DefaultHasher,
     /// From when on everybody who asks has to be served, since the run began.
     served_from: Duration,
     /// Failures in a row since then, by user.
@@ -77,6 +80,7 @@ impl Judge {
             errors: HashMap::new(),
             found: Vec::new(),
             recent: VecDeque::new(),
+            trail: DefaultHasher::new(),
             served_from,
             unserved: HashMap::new(),
         };
@@ -215,6 +219,12 @@ impl Judge {
             books.recent.pop_front();
         }
         books.recent.push_back(Step { at, what, user, serial });
+        (at, what, user, serial).hash(&mut books.trail);
+    }
+
+    /// What the steps so far come to.
+    pub fn trail(&self) -> u64 {
+        self.books().trail.finish()
     }
 
     /// Whether anything was found.

@@ -8,6 +8,7 @@ use cupbearer::auth::{self, FetchKeys, UserPool, Verifier};
 use cupbearer::broker::{
     Broker, Config, Grant, Limits, Policy, Profile, Selector, SessionLimits, SessionTemplates, Visit,
 };
+use cupbearer::chance::Chance;
 use cupbearer::dev;
 use cupbearer::error::Kind;
 use cupbearer::metrics::Metrics;
@@ -75,13 +76,16 @@ impl World {
         let judge = Arc::new(Judge::new(Arc::clone(&truth), setup.seed, setup.rates, setup.served_from));
         let metrics = Arc::new(Metrics::new("simulation").unwrap());
         let aws = Arc::new(Aws::new(Arc::clone(&judge), setup.seed, setup.lifetime));
-        let budget = Arc::new(Budget::new(setup.rates, clock.clone()));
+        let chance = Chance::seeded(setup.seed);
+        let budget = Arc::new(Budget::new(setup.rates, clock.clone(), chance.clone()));
         let exchange = upstream::Aws::over(Arc::clone(&aws) as _, budget, clock.clone(), Arc::clone(&metrics));
         let exchange = Turnstile { judge: Arc::clone(&judge), exchange: Arc::new(exchange) };
         let fetcher = Arc::clone(&truth) as Arc<dyn FetchKeys>;
-        let (verifier, keepers, sweeper) = Verifier::new(auth_config(), &fetcher, clock.clone(), Arc::clone(&metrics));
+        let (verifier, keepers, sweeper) =
+            Verifier::new(auth_config(), &fetcher, clock.clone(), chance.clone(), Arc::clone(&metrics));
         let config = broker_config(setup.limits);
-        let (broker, refresher) = Broker::new(config, verifier, Arc::new(exchange), clock, Arc::clone(&metrics));
+        let (broker, refresher) =
+            Broker::new(config, verifier, Arc::new(exchange), clock, chance, Arc::clone(&metrics));
         let world = Arc::new(Self { broker: Arc::new(broker), judge, truth, metrics, limits: setup.limits, aws });
         let mut tasks = JoinSet::new();
         tasks.spawn(refresher.run());

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Response, StatusCode};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::wire::Plan;
 
@@ -20,6 +21,8 @@ pub enum Fault {
     Slow(Duration),
     /// Never answered.
     Hangs,
+    /// Answered when the gate is open.
+    Held(Gate),
     /// The connection is closed without an answer.
     Closes,
     /// The connection is reset without an answer.
@@ -41,6 +44,10 @@ pub enum Fault {
     /// The answer's body, rewritten.
     Rewrites(Rewrite),
 }
+
+/// What answers wait at until the test opens it.
+#[derive(Clone, Debug, Default)]
+pub struct Gate(watch::Sender<bool>);
 
 /// From a body to another.
 type Change = dyn Fn(&[u8]) -> Vec<u8> + Send + Sync;
@@ -152,6 +159,18 @@ impl Fault {
             }
             json.to_string().into_bytes()
         })
+    }
+}
+
+impl Gate {
+    /// Lets through all who wait and all who come.
+    pub fn open(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// Waits until it is open.
+    pub(super) async fn passed(&self) {
+        self.0.subscribe().wait_for(|open| *open).await.unwrap();
     }
 }
 

@@ -2,6 +2,7 @@
 //! as its table of faults says. What a test asserts are calls that were made, not only answers.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
@@ -50,6 +51,7 @@ struct Shared {
     faults: Mutex<BTreeMap<String, Row>>,
     /// Goes up when every connection is to end.
     hang_ups: watch::Sender<u64>,
+    silences: watch::Sender<u64>,
 }
 
 /// What came in.
@@ -95,6 +97,7 @@ impl Proxy {
             calls: Mutex::default(),
             faults: Mutex::default(),
             hang_ups: watch::Sender::default(),
+            silences: watch::Sender::default(),
         });
         let mut task = JoinSet::new();
         task.spawn(accept(listener, Arc::clone(&shared)));
@@ -151,6 +154,12 @@ impl Proxy {
     /// Ends all connections that there are.
     pub fn hang_up(&self) {
         self.shared.hang_ups.send_modify(|times| *times += 1);
+    }
+
+    /// From now on nothing is read or written on the connections that there are, nor are they closed: their far end has
+    /// vanished. New ones are served.
+    pub fn fall_silent(&self) {
+        self.shared.silences.send_modify(|times| *times += 1);
     }
 
     /// From now on new connections see another certificate.
@@ -220,11 +229,13 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, plan: SharedPlan, sh
         let (shared, plan) = (Arc::clone(&shared), Arc::clone(&plan));
         async move { answer(&shared, &plan, request).await.map_err(|()| std::io::Error::other("closed as told")) }
     });
-    let mut hang_up = shared.hang_ups.subscribe();
+    let (mut hang_up, mut silence) = (shared.hang_ups.subscribe(), shared.silences.subscribe());
+    let mut serving = pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         // The far end may hang up, or be hung up on.
-        _ended = http1::Builder::new().serve_connection(TokioIo::new(stream), service) => {}
+        _ended = &mut serving => {}
         _told = hang_up.changed() => {}
+        _told = silence.changed() => std::future::pending().await,
     }
 }
 
@@ -237,6 +248,7 @@ async fn answer(shared: &Shared, plan: &SharedPlan, request: Request<Incoming>) 
     *plan.lock().unwrap() = fault.as_ref().map(Fault::plan).unwrap_or_default();
     match &fault {
         Some(Fault::Slow(delay)) => tokio::time::sleep(*delay).await,
+        Some(Fault::Held(gate)) => gate.passed().await,
         Some(Fault::Hangs) => std::future::pending::<()>().await,
         Some(Fault::Closes | Fault::Resets) => return Err(()),
         _ => {}

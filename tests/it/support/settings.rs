@@ -5,6 +5,16 @@ use cupbearer::dev;
 /// `[upstream]` rates that no test waits for.
 pub const PLENTY: &str = "[upstream]\nget_id_per_second = 10_000\nget_credentials_for_identity_per_second = 10_000\n";
 
+/// For callers who are to hear of a failure, or to be sent away, as soon as an SDK would.
+pub const IMPATIENT: &str = "[limits]\ncold_hold_ms = 900\n";
+
+/// For tests with callers of both kinds: longer than a busy machine stands still, shorter than a reader's patience.
+pub const HALF_PATIENT: &str = "[limits]\ncold_hold_ms = 3000\n";
+
+/// Otherwise a first answer is waited for as long as it may take, since a machine that stands still for a second is no
+/// fault of the program.
+const PATIENT: &str = "[limits]\ncold_hold_ms = 10_000\n";
+
 /// What differs from test to test.
 pub struct Settings<'a> {
     /// Where Cognito is.
@@ -29,6 +39,9 @@ impl<'a> Settings<'a> {
         let Self { endpoint, jwks, more, ambiguous } = self;
         let drain = if more.contains("drain_seconds") { "" } else { "drain_seconds = 0" };
         let (server, tables) = more.split_once("---").unwrap_or((more, ""));
+        let limits = if tables.contains("[limits]") { "" } else { PATIENT };
+        let tables =
+            if tables.contains("cold_hold_ms") { tables.to_owned() } else { tables.replace("[limits]\n", PATIENT) };
         format!(
             r#"[server]
 http = "127.0.0.1:0"
@@ -40,6 +53,7 @@ admin = "127.0.0.1:0"
 region = "{region}"
 endpoint_url = "{endpoint}"
 
+{limits}
 [[user_pools]]
 id = "{pool}"
 client_ids = ["{client}"]

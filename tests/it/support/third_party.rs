@@ -11,6 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::daemon::PATIENCE;
+use super::settings::HALF_PATIENT;
 use super::tools::{TOOLS, source};
 
 /// One emulator with the scenario in it.
@@ -178,6 +179,8 @@ drain_seconds = 0
 [aws]
 region = "us-east-1"
 endpoint_url = "{aws}"
+
+{HALF_PATIENT}
 [[user_pools]]
 id = "{pool}"
 client_ids = ["{client}"]
