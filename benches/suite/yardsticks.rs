@@ -17,12 +17,14 @@ use cupbearer::server::proto::{
 use futures::Stream;
 use http::header::CONTENT_TYPE;
 use http_body_util::Full;
-use hyper::server::conn::http1;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
-use tonic::transport::server::TcpIncoming;
+use tonic::service::Routes;
 use tonic::{Request, Response, Status};
+use tower_service::Service;
 
 /// A yardstick's process; killed when dropped.
 pub struct Yardstick {
@@ -99,9 +101,16 @@ async fn echo(listener: TcpListener, bytes: usize) {
     };
     let present_token_by = credentials.expiration;
     let answer = GetCredentialsResponse { credentials: Some(credentials), present_token_by };
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let server = tonic::transport::Server::builder().add_service(CredentialBrokerServer::new(Echo(answer)));
-    server.serve_with_incoming(incoming).await.unwrap();
+    let routes = Routes::new(CredentialBrokerServer::new(Echo(answer))).prepare();
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let routes = routes.clone();
+        let service = service_fn(move |request: http::Request<Incoming>| routes.clone().call(request));
+        tokio::task::spawn(async move {
+            http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await.ok();
+        });
+    }
 }
 
 /// Answers one call, and that always alike.
