@@ -128,13 +128,8 @@ impl Metrics {
     pub fn new(version: &str) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let make = Maker(&registry);
-        let requests = make.counters("requests_total", "Requests answered, by outcome.", &["listener", "outcome"])?;
-        let outcomes = |listener: &Listener| {
-            let each = |outcome: &Outcome| requests.with_label_values(&[listener.as_str(), outcome.as_str()]);
-            Outcome::ALL.iter().map(each).collect()
-        };
         let metrics = Self {
-            requests: Listener::ALL.iter().map(outcomes).collect(),
+            requests: by_outcome(&make)?,
             durations: Default::default(),
             lookups_tally: Tally::new(),
             verifications_tally: Tally::new(),
@@ -294,6 +289,16 @@ impl Metrics {
         }
         Ok(())
     }
+}
+
+/// The series of answered requests.
+fn by_outcome(make: &Maker<'_>) -> prometheus::Result<Vec<Vec<IntCounter>>> {
+    let requests = make.counters("requests_total", "Requests answered, by outcome.", &["listener", "outcome"])?;
+    let outcomes = |listener: &Listener| {
+        let each = |outcome: &Outcome| requests.with_label_values(&[listener.as_str(), outcome.as_str()]);
+        Outcome::ALL.iter().map(each).collect()
+    };
+    Ok(Listener::ALL.iter().map(outcomes).collect())
 }
 
 /// Brings the series of `label` to `total`.
