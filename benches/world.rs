@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use cupbearer::auth::{self, FetchKeys, UserPool, Verifier};
-use cupbearer::broker::{Broker, Config, Limits, Policy, Profile, SessionLimits, SessionTemplates, Visit};
+use cupbearer::broker::{Broker, Config, Floods, Limits, Policy, Profile, SessionLimits, SessionTemplates, Visit};
 use cupbearer::chance::Chance;
 use cupbearer::clock::{Clock, Expiry};
 use cupbearer::dev::{self, AmbiguousRoleResolution, Emulator};
@@ -248,6 +248,7 @@ fn broker_config(entries: usize, profiles: usize) -> Config {
         entries_per_subject: profiles.max(32),
         concurrency: 64,
         exchange_timeout: Duration::from_secs(5),
+        floods: Floods { misses_per_subject: 1_000_000, failures_per_peer: 50 },
     };
     Config {
         profiles: (0..profiles).map(|number| (profile_name(number), profile.clone())).collect(),

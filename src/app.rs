@@ -20,13 +20,15 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::log;
 use crate::metrics::Metrics;
+use crate::notify::Notifier;
 use crate::reload::{Reloader, Rooms, Source};
 use crate::server::{BindError, Doors, Phase, Settings};
 use crate::supervise::supervise;
+use crate::trace::{self, Exporter};
 use crate::upstream::{self, Aws, AwsUserPools, Budget, Flow, Identities};
 
 /// The version, as `build_info` shows it.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub const VERSION: &str = env!("CUPBEARER_VERSION");
 
 /// Time for the trades of refresh tokens that are under way.
 const LAST_TRADES: Duration = Duration::from_secs(5);
@@ -50,6 +52,8 @@ pub struct Bound {
     pub(crate) rooms: Rooms,
     config: Config,
     source: Option<Source>,
+    notifier: Notifier,
+    exporter: Option<Exporter>,
 }
 
 /// Why the program cannot start.
@@ -67,6 +71,9 @@ pub enum StartError {
     /// The identity map cannot be kept on disk.
     #[error(transparent)]
     State(#[from] upstream::StoreError),
+    /// Spans cannot be exported.
+    #[error(transparent)]
+    Tracing(#[from] trace::StartError),
     /// A profile wants longer sessions than role chaining allows.
     #[error(
         "profile {profile}: duration_seconds is {seconds}, but the broker runs as a role itself, and AWS limits a role that \
@@ -100,6 +107,7 @@ pub async fn bind(config: Config, own: Option<SharedCredentialsProvider>) -> Res
         None => (Audit::off(Arc::clone(&metrics)), None),
     };
     let doors = Doors::bind(config.server.clone()).await?;
+    let exporter = config.tracing.as_ref().map(|tracing| trace::start(tracing, VERSION)).transpose()?;
     let (known, identities) = match &config.state {
         Some(dir) => Identities::open(dir, Arc::clone(&metrics)).map(|(known, writer)| (known, Some(writer)))?,
         None => (Identities::in_memory(), None),
@@ -116,7 +124,14 @@ pub async fn bind(config: Config, own: Option<SharedCredentialsProvider>) -> Res
     let broker = Arc::new(broker);
     let user_pools = Arc::new(means.user_pools(&config));
     let renewer = Renewer::new(Arc::clone(&broker), Arc::clone(&user_pools) as _);
-    let rooms = Rooms { broker: Arc::clone(&broker), settings: doors.settings(), user_pools, means };
+    let notifier = Notifier::new();
+    let rooms = Rooms {
+        broker: Arc::clone(&broker),
+        settings: doors.settings(),
+        user_pools,
+        means,
+        notifier: notifier.clone(),
+    };
     Ok(Bound {
         doors,
         broker,
@@ -132,6 +147,8 @@ pub async fn bind(config: Config, own: Option<SharedCredentialsProvider>) -> Res
         rooms,
         config,
         source: None,
+        notifier,
+        exporter,
     })
 }
 
@@ -220,6 +237,7 @@ impl Bound {
         });
         tasks.spawn(self.sweeper.run());
         tasks.spawn(supervise(self.renewer));
+        tasks.spawn(self.notifier.clone().accompany(Arc::clone(&self.broker)));
         self.keepers.into_iter().for_each(|keeper| drop(tasks.spawn(keeper.run())));
 
         let lines = self.writer.map(|writer| tokio::task::spawn_blocking(move || writer.run()));
@@ -235,7 +253,7 @@ impl Bound {
         let serving = self.doors.run(self.broker, self.metrics, self.audit, self.clock, seen);
         let served = tokio::select! {
             served = serving => served,
-            () = end(&phase, &mut signals, &settings) => {
+            () = end(&phase, &mut signals, &settings, &self.notifier) => {
                 info!("ended at once, by a second signal");
                 Ok(())
             }
@@ -247,12 +265,15 @@ impl Bound {
         for writing in lines.into_iter().chain(identities) {
             tokio::time::timeout(LAST_LINES, writing).await.ok();
         }
+        if let Some(exporter) = self.exporter {
+            off_the_runtime(move || exporter.finish()).await;
+        }
         served
     }
 }
 
 /// Moves the phase along, and returns only if all is to end at once.
-async fn end(phase: &watch::Sender<Phase>, signals: &mut mpsc::Receiver<()>, settings: &Settings) {
+async fn end(phase: &watch::Sender<Phase>, signals: &mut mpsc::Receiver<()>, settings: &Settings, notifier: &Notifier) {
     if signals.recv().await.is_none() {
         // Nobody can send a signal any more: serve for good.
         std::future::pending::<()>().await;
@@ -260,6 +281,7 @@ async fn end(phase: &watch::Sender<Phase>, signals: &mut mpsc::Receiver<()>, set
     let drain = settings.now().drain;
     info!(serving_for_seconds = drain.as_secs(), "draining: not ready any more, serving goes on");
     phase.send_replace(Phase::Draining);
+    notifier.stopping().await;
     tokio::select! {
         () = tokio::time::sleep(drain) => {}
         Some(()) = signals.recv() => return,

@@ -68,8 +68,11 @@ pub struct Line {
     pub source: Option<&'static str>,
     /// The request id of AWS's refusal.
     pub aws_request_id: Option<String>,
-    /// Ours, for the log's readers to count by.
+    /// Ours, which the log and a refusal tell too; counted from the start of the process.
     pub request_id: u64,
+    /// The trace that the request belongs to, by its `traceparent` or our own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
 }
 
 impl Line {
@@ -92,6 +95,7 @@ impl Line {
             source: None,
             aws_request_id: None,
             request_id,
+            trace_id: None,
         }
     }
 }

@@ -13,17 +13,18 @@
 //! # The floors
 //!
 //! Nothing imports upward, and rooms on one floor do not import each other, except on the ground (F0) and under the
-//! roof (F6). `tests/it/floors.rs` holds this, and the absences below.
+//! roof (F7). `tests/it/floors.rs` holds this, and the absences below.
 //!
 //! | floor | rooms |
 //! |---|---|
-//! | F6 | `main` `cli` `app` `reload` `log`: what was typed, the wiring, another configuration, the end |
+//! | F7 | `main` `cli` `app` `confine` `reload` `log` `notify`: what was typed, the wiring, what the process gives up, another configuration, the end |
+//! | F6 | `doctor`: what AWS and an application's surroundings have to be like for a configuration |
 //! | F5 | `config`: the only reader of the configuration and of the environment |
 //! | F4 | `dev`: a small Cognito and STS for `cupbearer dev` and tests |
 //! | F3 | `server`: the doors, bytes to question and back; one table from error to wire |
 //! | F2 | `broker`: the decision, the cache, the refresher, the schedule |
 //! | F1 | `auth`: token in, caller out; `roles`: pure choice of a role; `templates`: claims into names, tags, policies; `upstream`: the AWS SDK |
-//! | F0 | `model` `credentials` `error` `secret` `secret_file` `audit` `metrics` `digest` `clock` `chance` `tally` `supervise`: the ground |
+//! | F0 | `model` `credentials` `error` `secret` `secret_file` `audit` `metrics` `digest` `clock` `chance` `tally` `supervise` `trace`: the ground |
 //!
 //! # What is nowhere
 //!
@@ -47,6 +48,7 @@ pub mod secret;
 pub mod secret_file;
 pub mod supervise;
 pub mod tally;
+pub mod trace;
 
 pub mod auth;
 pub mod roles;
@@ -61,7 +63,11 @@ pub mod dev;
 
 pub mod config;
 
+pub mod doctor;
+
 pub mod app;
 pub mod cli;
+mod confine;
 mod log;
+mod notify;
 pub mod reload;

@@ -1,6 +1,7 @@
 //! The nouns of the house: who asks, for what, and what they get. Knows no decision and no protocol.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -40,6 +41,17 @@ pub enum TokenUse {
     Id,
     /// Says what a client may do in the user's name.
     Access,
+}
+
+/// Who brings tokens, as far as a door can tell peers apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Presenter {
+    /// One connection of loopback, by the peer's address and port: the address says nothing there, since all have it.
+    Connection(SocketAddr),
+    /// Another machine. Of IPv6 the first 64 bits, since the others are anybody's to choose.
+    Host(IpAddr),
+    /// The user whom a local process runs as.
+    User(u32),
 }
 
 /// An IAM role's Amazon Resource Name. Compared byte by byte, as IAM compares ARNs.

@@ -11,7 +11,7 @@ use crate::figures::{Figure, Findings, Plot};
 pub fn table(figures: &[Figure]) -> String {
     let mut rows = vec![["figure", "target", "stretch", "measured", "met"].map(ToOwned::to_owned)];
     for figure in figures {
-        let bound = |bound: Option<f64>| bound.map_or("-".to_owned(), |bound| number(bound));
+        let bound = |bound: Option<f64>| bound.map_or("-".to_owned(), number);
         let met = match (figure.meets(figure.target), figure.meets(figure.stretch)) {
             (None, _) => "-",
             (Some(false), _) => "**not met**",

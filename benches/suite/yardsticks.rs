@@ -2,7 +2,7 @@
 //! Nobody tunes them.
 
 use std::convert::Infallible;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
@@ -61,7 +61,7 @@ pub fn serve(name: &str) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        writeln!(std::io::stdout(), "{}", listener.local_addr().unwrap()).unwrap();
+        println!("{}", listener.local_addr().unwrap());
         match name {
             "hyper" => constant(listener, bytes).await,
             _ => echo(listener, bytes).await,

@@ -2,15 +2,18 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use http::header::DATE;
 use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
 use url::Url;
 
 use crate::error::chain;
@@ -52,11 +55,20 @@ impl HttpsFetcher {
         Ok(Self { plain, tls: Some(Client::builder(TokioExecutor::new()).build(connector)) })
     }
 
-    async fn get(&self, url: &Url) -> Result<Bytes, String> {
+    /// The document at `url`, and the server's clock as it answered, by its `Date` header.
+    ///
+    /// # Errors
+    /// With what went wrong.
+    pub async fn fetch_dated(&self, url: &Url) -> Result<(Bytes, Option<SystemTime>), String> {
+        let fetching = tokio::time::timeout(FETCH_TIMEOUT, self.get(url));
+        fetching.await.unwrap_or_else(|_| Err("no whole answer within 3 s".to_owned()))
+    }
+
+    async fn get(&self, url: &Url) -> Result<(Bytes, Option<SystemTime>), String> {
         let uri: Uri = url.as_str().parse().map_err(|_| "the address is not a URI".to_owned())?;
         let request = Request::get(uri)
             .header("accept", "application/json")
-            .header("user-agent", concat!("cupbearer/", env!("CARGO_PKG_VERSION")))
+            .header("user-agent", concat!("cupbearer/", env!("CUPBEARER_VERSION")))
             .body(Empty::new())
             .map_err(|error| error.to_string())?;
         let response = match (&self.tls, url.scheme()) {
@@ -68,16 +80,15 @@ impl HttpsFetcher {
         if response.status() != StatusCode::OK {
             return Err(format!("the server answered {}", response.status().as_u16()));
         }
+        let date = response.headers().get(DATE).and_then(|value| value.to_str().ok());
+        let date = date.and_then(|text| OffsetDateTime::parse(text, &Rfc2822).ok()).map(SystemTime::from);
         let body = Limited::new(response.into_body(), DOCUMENT_BYTES).collect().await;
-        Ok(body.map_err(|error| chain(&*error))?.to_bytes())
+        Ok((body.map_err(|error| chain(&*error))?.to_bytes(), date))
     }
 }
 
 impl FetchKeys for HttpsFetcher {
     fn fetch<'a>(&'a self, url: &'a Url) -> Fetching<'a> {
-        Box::pin(async move {
-            let fetching = tokio::time::timeout(FETCH_TIMEOUT, self.get(url));
-            fetching.await.unwrap_or_else(|_| Err("no whole answer within 3 s".to_owned()))
-        })
+        Box::pin(async move { self.fetch_dated(url).await.map(|(document, _date)| document) })
     }
 }

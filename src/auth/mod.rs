@@ -175,14 +175,19 @@ impl Verifier {
     /// [`Kind::Unauthorized`] for a token that is not to be trusted, [`Kind::RequestTooLarge`] for one over the size
     /// cap, [`Kind::KeysUnavailable`] when its key is unknown and the key set cannot be fetched.
     pub async fn verify(&self, token: &CupToken) -> Result<Arc<Caller>, Error> {
-        self.verdict(token).await.map(|verdict| verdict.caller)
+        self.verdict(token, || Ok(())).await.map(|verdict| verdict.caller)
     }
 
-    /// The same, with what tells later whether it still holds.
+    /// The same, with what tells later whether it still holds; and for a token without a verdict `may_judge` is asked
+    /// first.
     ///
     /// # Errors
-    /// As for [`Verifier::verify`].
-    pub async fn verdict(&self, token: &CupToken) -> Result<Verdict, Error> {
+    /// As [`Verifier::verify`], and with what `may_judge` says.
+    pub async fn verdict(
+        &self,
+        token: &CupToken,
+        may_judge: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<Verdict, Error> {
         let text = token.expose_secret();
         let Some(digest) = self.digest(text) else {
             self.metrics.verified(Verification::TooLarge);
@@ -192,6 +197,7 @@ impl Verifier {
             self.metrics.verified(Verification::Cached);
             return Ok(verdict);
         }
+        may_judge()?;
         match self.judge(text).await {
             Ok(verdict) => {
                 self.metrics.verified(Verification::Ok);

@@ -29,6 +29,7 @@ pub(super) struct Slot {
     asked: AtomicBool,
     holder: AtomicBool,
     nudged: AtomicBool,
+    gone: AtomicBool,
     renewed: Notify,
     last_asked_ms: AtomicU64,
     handed_out_until_ms: AtomicU64,
@@ -139,6 +140,10 @@ impl Slot {
         if dead || expires.remaining(now) > left {
             let life = LoginLife { seen: now.boot, expires };
             self.login.store(Some(Arc::new(Login { token: token(), life })));
+            // Whichever of this and a dismissal comes last sees the other.
+            if self.gone.load(Ordering::SeqCst) {
+                self.wipe_login();
+            }
         }
         dead
     }
@@ -177,11 +182,12 @@ impl Slot {
         self.renewed.notify_waiters();
     }
 
-    /// For the refresher: the slot leaves the cache, and who waits for it shall look for another one. It is emptied, since
-    /// places still lead to it: what has left the cache is found by no way, and is wiped with its last reader.
+    /// For the refresher: the slot has left the cache. What it holds is wiped with the last reader that has it, since the map
+    /// frees its slots by and by only, and places still lead to it; and who waits for it shall look for another one.
     pub(super) fn dismiss(&self) {
+        self.gone.store(true, Ordering::SeqCst);
         self.held.store(None);
-        self.login.store(None);
+        self.wipe_login();
         self.renewed.notify_waiters();
     }
 

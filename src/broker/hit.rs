@@ -3,8 +3,11 @@
 
 use std::sync::Arc;
 
+use crate::broker::cache::Slot;
+use crate::broker::key::Key;
 use crate::broker::places::Place;
 use crate::broker::rulebook::Rulebook;
+use crate::broker::wishes::Wish;
 use crate::broker::{Broker, Decision, Grant};
 use crate::clock::Moment;
 use crate::digest::Digest;
@@ -104,5 +107,38 @@ impl Broker {
             self.metrics.near_expiry_served.inc();
         }
         near_expiry
+    }
+
+    /// What the long way finds in the cache.
+    pub(super) fn fresh(
+        &self,
+        key: &Key,
+        token: &CupToken,
+        caller: &Caller,
+        holder: bool,
+    ) -> Option<(Arc<Slot>, Arc<Credentials>)> {
+        let now = self.clock.now();
+        let (slot, credentials) = self.take(key, holder, now)?;
+        if slot.offer_login(|| Some(token.clone()), caller.expires, now) {
+            self.nudge(key, &slot);
+        }
+        Some((slot, credentials))
+    }
+
+    pub(super) fn take(&self, key: &Key, holder: bool, now: Moment) -> Option<(Arc<Slot>, Arc<Credentials>)> {
+        let slot = self.cache.slot(key)?;
+        let taken = slot.take(holder, now)?;
+        if taken.nudge {
+            self.nudge(key, &slot);
+        }
+        let credentials = taken.credentials().cloned()?;
+        drop(taken);
+        Some((slot, credentials))
+    }
+
+    pub(super) fn nudge(&self, key: &Key, slot: &Slot) {
+        if self.wishes.try_send(Wish::Nudge(*key)).is_err() {
+            slot.nudge_again();
+        }
     }
 }

@@ -6,6 +6,7 @@
 mod cache;
 mod entries;
 mod explain;
+mod floods;
 mod guests;
 mod hit;
 mod key;
@@ -17,6 +18,7 @@ mod reload;
 mod rulebook;
 mod schedule;
 mod sessions;
+mod survey;
 mod watch;
 mod wishes;
 
@@ -30,26 +32,30 @@ use tokio::sync::{mpsc, oneshot, watch as channel};
 
 use crate::auth::{Verdict, Verifier};
 use crate::chance::Chance;
-use crate::clock::{Clock, Expiry, Moment};
+use crate::clock::{Clock, Expiry};
 use crate::error::{Error, Kind};
 use crate::metrics::{Lookup, Metrics};
 use crate::model::{Ask, Caller, Credentials};
 use crate::roles::Reason;
 use crate::secret::CupToken;
 use crate::supervise::{LongLived, supervise};
+use crate::trace::Cause;
 use crate::upstream::{Exchange, Flow};
 
 pub use explain::{Explanation, explain};
+pub use floods::Floods;
 pub use hit::Hit;
 pub use profile::{Profile, SessionTemplates};
 pub use refresher::{Limits, Refresher};
 pub use schedule::Policy;
 pub use sessions::{ConfiguredSession, Entered, Opened, Renewer, Revoking, SessionLimits};
+pub use survey::{REMAINING, Survey, Tally};
 pub use watch::Watch;
 pub use wishes::Selector;
 
-use cache::{Cache, Slot};
+use cache::Cache;
 use entries::Wanted;
+use floods::Failures;
 use key::{Key, Subject};
 use places::{Place, Places};
 use rulebook::{InForce, Rulebook};
@@ -118,6 +124,7 @@ pub struct Broker {
     places: Places,
     sessions: Sessions,
     watchers: Watchers,
+    failures: Failures,
     wishes: mpsc::Sender<Wish>,
     refresher_lives: Arc<AtomicBool>,
     clock: Clock,
@@ -168,6 +175,7 @@ impl Broker {
             places,
             sessions: Sessions::new(config.sessions, config.configured_sessions),
             watchers: Watchers::default(),
+            failures: Failures::new(config.limits.floods.failures_per_peer),
             wishes,
             clock,
             chance,
@@ -246,10 +254,15 @@ impl Broker {
     pub fn waiting_for(&self) -> Vec<String> {
         let keys = self.rulebook.load().verifier.waiting_for();
         let mut waiting: Vec<_> = keys.iter().map(|issuer| format!("{KEYS}{issuer}")).collect();
-        if self.wishes.is_closed() || !self.refresher_lives.load(Ordering::Relaxed) {
+        if !self.refresher_lives() {
             waiting.push("refresher".to_owned());
         }
         waiting
+    }
+
+    /// Whether there is somebody to refresh anything.
+    pub fn refresher_lives(&self) -> bool {
+        !self.wishes.is_closed() && self.refresher_lives.load(Ordering::Relaxed)
     }
 
     /// Sets the gauges that are read rather than counted.
@@ -264,8 +277,12 @@ impl Broker {
     async fn verify(&self, token: &CupToken) -> Result<(Arc<Rulebook>, Verdict), Error> {
         loop {
             let rulebook = self.rulebook.load_full();
-            let verified = rulebook.verifier.verdict(token).await;
+            let may_judge = || self.failures.admit(token.presenter(), self.clock.now().boot);
+            let verified = rulebook.verifier.verdict(token, may_judge).await;
             if Arc::ptr_eq(&rulebook, &self.rulebook.load()) {
+                if verified.as_ref().is_err_and(|error| error.kind() == Kind::Unauthorized) {
+                    self.failures.count(token.presenter(), self.clock.now().boot);
+                }
                 return verified.map(|verdict| (rulebook, verdict));
             }
         }
@@ -307,38 +324,6 @@ impl Broker {
         Ok(self.grant(credentials, Some(caller), Decision { hit: false, ..decision }))
     }
 
-    fn fresh(
-        &self,
-        key: &Key,
-        token: &CupToken,
-        caller: &Caller,
-        holder: bool,
-    ) -> Option<(Arc<Slot>, Arc<Credentials>)> {
-        let now = self.clock.now();
-        let (slot, credentials) = self.take(key, holder, now)?;
-        if slot.offer_login(|| Some(token.clone()), caller.expires, now) {
-            self.nudge(key, &slot);
-        }
-        Some((slot, credentials))
-    }
-
-    fn take(&self, key: &Key, holder: bool, now: Moment) -> Option<(Arc<Slot>, Arc<Credentials>)> {
-        let slot = self.cache.slot(key)?;
-        let taken = slot.take(holder, now)?;
-        if taken.nudge {
-            self.nudge(key, &slot);
-        }
-        let credentials = taken.credentials().cloned()?;
-        drop(taken);
-        Some((slot, credentials))
-    }
-
-    fn nudge(&self, key: &Key, slot: &Slot) {
-        if self.wishes.try_send(Wish::Nudge(*key)).is_err() {
-            slot.nudge_again();
-        }
-    }
-
     async fn ask_refresher(
         &self,
         key: Key,
@@ -348,7 +333,7 @@ impl Broker {
         holder: bool,
     ) -> Result<Arc<Credentials>, Error> {
         let (waiter, answer) = oneshot::channel();
-        let miss = Miss { key, wanted, token, token_expires, holder, waiter };
+        let miss = Miss { key, wanted, token, token_expires, holder, waiter, cause: Cause::current() };
         self.wishes.try_send(Wish::Miss(Box::new(miss))).map_err(|_| overloaded())?;
         answer.await.unwrap_or_else(|_gone| Err(overloaded()))
     }

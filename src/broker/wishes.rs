@@ -5,8 +5,10 @@ use tokio::sync::oneshot;
 use crate::broker::entries::{Waiter, Wanted};
 use crate::broker::key::Key;
 use crate::broker::reload::Reload;
+use crate::broker::survey::Survey;
 use crate::clock::Expiry;
 use crate::secret::CupToken;
+use crate::trace::Cause;
 
 /// A wish.
 pub(super) enum Wish {
@@ -18,6 +20,8 @@ pub(super) enum Wish {
     Reload(Box<Reload>),
     /// Drop what is held for these, and say how many entries that were.
     Purge(Selector, oneshot::Sender<usize>),
+    /// Say what is held.
+    Survey(oneshot::Sender<Survey>),
 }
 
 /// Whose entries are dropped by a purge.
@@ -44,4 +48,5 @@ pub(super) struct Miss {
     pub(super) token_expires: Expiry,
     pub(super) holder: bool,
     pub(super) waiter: Waiter,
+    pub(super) cause: Cause,
 }

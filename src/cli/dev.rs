@@ -25,6 +25,7 @@ use tracing::{info, warn};
 use crate::app::{self, VERSION};
 use crate::cli::Failure;
 use crate::cli::serve::{on_runtime, signals};
+use crate::cli::terminal::{comments_dimmed, table};
 use crate::clock::Clock;
 use crate::config;
 use crate::dev::{self, AmbiguousRoleResolution, Emulator};
@@ -89,7 +90,8 @@ pub(super) fn run(args: DevArgs) -> Result<(), Failure> {
         replace(&file, &configuration(&endpoint, &[http, grpc, admin, 0], args.ambiguous))?;
         serve_emulator(listener, Arc::clone(&emulator), clock.clone())?;
         keep_tokens_fresh(emulator, dir.clone(), clock);
-        io::stdout().write_all(lines_to_paste(&dir, &bound.addresses()?, &endpoint).as_bytes())?;
+        let lines = lines_to_paste(&dir, &bound.addresses()?, &endpoint);
+        anstream::stdout().write_all(comments_dimmed(&lines).as_bytes())?;
         bound.run(signals()?).await?;
         drop(alone);
         Ok(())
@@ -308,10 +310,18 @@ async fn answer(emulator: &Emulator, clock: &Clock, request: Request<Incoming>) 
 fn lines_to_paste(dir: &Path, addresses: &[SocketAddr; 3], endpoint: &str) -> String {
     let [http, grpc, admin] = addresses;
     let dir = dir.display();
+    let doors = [
+        ["HTTP", &format!("http://{http}"), "credentials, as AWS SDKs ask for them"],
+        ["gRPC", &grpc.to_string(), "credentials and sessions, for any language"],
+        ["admin", &format!("http://{admin}"), "readiness and metrics"],
+        ["emulator", endpoint, "Cognito and STS"],
+    ];
+    let doors = table("  ", &doors.map(|row| row.map(ToOwned::to_owned)));
     let mut text = format!(
         r#"
 cupbearer {VERSION} runs on an embedded Cognito. Users: alice (admin, editor), bob (editor), carol (no group).
 
+{doors}
 # The credentials of alice's role, as any HTTP client gets them:
 curl -s -H "Authorization: $(cat '{dir}/alice.jwt')" http://{http}/v1/credentials
 

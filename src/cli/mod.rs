@@ -1,9 +1,19 @@
 //! The command line: what was typed becomes a call, and its end an exit code.
 
+mod broker;
 mod check;
+mod credential_process;
 mod dev;
+mod doctor;
+mod duration;
+mod exec;
 mod explain;
+mod manual;
+mod policy;
+mod replace;
 mod serve;
+mod terminal;
+mod wait;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -11,19 +21,24 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::app::StartError;
+use crate::app::{StartError, VERSION};
 use crate::config;
+use crate::confine;
 use crate::log::{self, Format};
 
 /// A credential broker: Cognito user pool tokens in, short-lived AWS credentials out, kept fresh.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
+#[command(version = VERSION, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
     log: LogArgs,
 }
+
+/// The contract of all commands.
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 an address cannot be bound; \
+                          exec and wait: the program's own, 126 it cannot be run, 127 it is not found.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -35,6 +50,33 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Check a configuration and print what would be in force.
     Check(ConfigArgs),
+    /// Say what is wrong around a configuration, in AWS or in an application's surroundings, and how to mend it.
+    ///
+    /// Looks at key sets, clocks and identity pools by itself, with the credentials that an AWS SDK finds, and at whatever
+    /// is given as a file. What nobody could look at is told as skipped. Ends with 1 if there is an error.
+    Doctor(doctor::DoctorArgs),
+    /// Print the IAM documents that a configuration needs, ready to paste.
+    Policy(policy::PolicyArgs),
+    /// Run a program whose AWS SDK finds a running broker, and no other credentials.
+    ///
+    /// Sets AWS_CONTAINER_CREDENTIALS_FULL_URI and AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE, takes away every variable that
+    /// an SDK would heed first, and puts /dev/null in the place of the shared files. No shell is started; the program
+    /// takes this process's place, so that signals are its own and its exit code is the one that is seen.
+    Exec(exec::ExecArgs),
+    /// Wait until a broker is ready, then run a program, or end with 0; with 1 if it took too long.
+    ///
+    /// With --timeout 1s it is what a container's HEALTHCHECK needs.
+    Wait(wait::WaitArgs),
+    /// Print credentials of a running broker, as credential_process in ~/.aws/config wants them.
+    ///
+    /// [profile alice]
+    /// credential_process = cupbearer credential-process --token-file /run/alice.jwt
+    #[command(verbatim_doc_comment)]
+    CredentialProcess(credential_process::ProcessArgs),
+    /// Print a shell's completions for this program.
+    Completions(manual::CompletionsArgs),
+    /// Print a manual page.
+    Man(manual::ManArgs),
 }
 
 #[derive(Debug, Args)]
@@ -62,12 +104,20 @@ enum Failure {
     Usage(String),
     /// 3
     Bind(String),
+    /// 126: the program to run cannot be.
+    NotRunnable(String),
+    /// 127: there is no such program to run.
+    NoProgram(String),
 }
 
 impl Cli {
     /// Runs the command and says how it went.
     #[must_use]
     pub fn run(self) -> ExitCode {
+        let replaced = matches!(self.command, Command::Exec(_) | Command::Wait(_));
+        if let Err(error) = confine::from_the_start(replaced) {
+            return Failure::Failed(format!("core dumps cannot be switched off: {error}")).tell();
+        }
         let filter = self.log.log_level.or_else(config::log_filter);
         let log = log::start(self.log.log_format, filter.as_deref()).map_err(Failure::Usage);
         let done = log.and_then(|log| {
@@ -76,6 +126,13 @@ impl Cli {
                 Command::Dev(args) => dev::run(args),
                 Command::Explain(args) => explain::run(args),
                 Command::Check(args) => check::run(args.config),
+                Command::Doctor(args) => doctor::run(args),
+                Command::Policy(args) => policy::run(args),
+                Command::Exec(args) => exec::run(&args),
+                Command::Wait(args) => wait::run(&args),
+                Command::CredentialProcess(args) => credential_process::run(args),
+                Command::Completions(args) => manual::completions(&args),
+                Command::Man(args) => manual::man(&args),
             };
             // What the log says comes before how it ended.
             drop(log);
@@ -95,6 +152,8 @@ impl Failure {
             Self::Failed(text) => (1, text),
             Self::Usage(text) => (2, text),
             Self::Bind(text) => (3, text),
+            Self::NotRunnable(text) => (126, text),
+            Self::NoProgram(text) => (127, text),
         };
         // With stderr gone there is nobody to tell.
         writeln!(std::io::stderr(), "cupbearer: {text}").ok();

@@ -10,6 +10,7 @@ use tracing::warn;
 use crate::app;
 use crate::cli::Failure;
 use crate::config::{self, Reading};
+use crate::confine;
 use crate::reload::Source;
 
 pub(super) fn run(file: Option<PathBuf>) -> Result<(), Failure> {
@@ -19,6 +20,7 @@ pub(super) fn run(file: Option<PathBuf>) -> Result<(), Failure> {
     for warning in config.warnings() {
         warn!("{warning}");
     }
+    confine::to_serve(&config);
     on_runtime(async {
         // Before anything else: without a handler, the signal would end the program.
         let source = Source::new(path, files, signal(SignalKind::hangup())?);

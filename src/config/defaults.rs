@@ -1,10 +1,11 @@
 //! What is in force where the file says nothing, and the bounds of what it may say. Knows no file.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::broker::Floods;
 use crate::config::roles::{Kind, Resolution};
 use crate::upstream::{Flow, Rates};
 
@@ -38,6 +39,8 @@ pub(super) const DEFAULT_EXCHANGE_TIMEOUT_MS: u64 = 5000;
 /// As many as this, if the budget carries them.
 pub(super) const DEFAULT_ENTRIES: usize = 100_000;
 pub(super) const DEFAULT_ENTRIES_PER_SUBJECT: usize = 32;
+/// More than any honest caller meets.
+pub(super) const DEFAULT_FLOODS: Floods = Floods { misses_per_subject: 10, failures_per_peer: 50 };
 pub(super) const DEFAULT_CONNECTIONS: usize = 10_000;
 pub(super) const DEFAULT_TOKEN_BYTES: usize = 16_384;
 pub(super) const DEFAULT_HEADER_BYTES: usize = 32_768;
@@ -49,6 +52,14 @@ pub(super) const DEFAULT_RATES: Rates =
 pub(super) const DEFAULT_SESSIONS: usize = 10_000;
 pub(super) const DEFAULT_SESSIONS_PER_SUBJECT: usize = 32;
 pub(super) const DEFAULT_IDLE_SECONDS: u64 = 3600;
+
+/// The addresses beside loopback that SDKs call over plain http (AWS SDKs and Tools Reference Guide, "Container
+/// credential provider"): of ECS, and of EKS Pod Identity.
+pub(super) const LINK_LOCAL: [IpAddr; 3] = [
+    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),
+    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
+];
 
 pub(super) const DRAIN_SECONDS: RangeInclusive<u64> = 0..=3600;
 /// Of users and groups: the last one means none (chown(2)).
@@ -62,6 +73,7 @@ pub(super) const COLD_HOLD_MS: RangeInclusive<u64> = 1..=10_000;
 pub(super) const EXCHANGE_TIMEOUT_MS: RangeInclusive<u64> = 1..=60_000;
 pub(super) const ENTRIES: RangeInclusive<usize> = 1..=10_000_000;
 pub(super) const ENTRIES_PER_SUBJECT: RangeInclusive<usize> = 1..=10_000;
+pub(super) const FLOOD: RangeInclusive<u32> = 1..=1_000_000;
 pub(super) const CONNECTIONS: RangeInclusive<usize> = 1..=1_000_000;
 pub(super) const TOKEN_BYTES: RangeInclusive<usize> = 256..=524_288;
 /// From the smallest buffer that the HTTP/1 parser takes.
@@ -76,6 +88,10 @@ pub(super) const IDLE_SECONDS: RangeInclusive<u64> = 60..=86_400;
 pub(super) const DURATION_SECONDS: RangeInclusive<u64> = 900..=43_200;
 /// What Cognito takes (GroupType), and so what a user pool's groups can have.
 pub(super) const PRECEDENCE: RangeInclusive<u32> = 0..=2_147_483_647;
+
+/// Which part of the requests that come without a decision of their own is traced.
+pub(super) const DEFAULT_SAMPLE_RATIO: f64 = 1.0;
+pub(super) const SAMPLE_RATIO: RangeInclusive<f64> = 0.0..=1.0;
 
 /// How `audit.subject` may be told: as it is, or by its digest.
 pub(super) const AUDIT_SUBJECTS: &[(&str, bool)] = &[("plain", false), ("hashed", true)];

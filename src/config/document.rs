@@ -15,6 +15,9 @@ pub(super) struct Source<'a> {
     lines: Vec<usize>,
     pub(super) env: &'a dyn Fn(&str) -> Option<String>,
     pub(super) found: &'a Found,
+    /// Every key that was asked for, with its tables.
+    #[cfg(test)]
+    pub(super) asked: std::cell::RefCell<std::collections::BTreeSet<String>>,
 }
 
 /// One table; an absent one has no entries.
@@ -29,7 +32,14 @@ pub(super) struct Table<'a> {
 impl<'a> Source<'a> {
     pub(super) fn new(text: &str, env: &'a dyn Fn(&str) -> Option<String>, found: &'a Found) -> Self {
         let after_breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
-        Self { lines: std::iter::once(0).chain(after_breaks).collect(), env, found }
+        let lines = std::iter::once(0).chain(after_breaks).collect();
+        Self {
+            lines,
+            env,
+            found,
+            #[cfg(test)]
+            asked: std::cell::RefCell::default(),
+        }
     }
 
     /// The line of the byte at `offset`, from 1.
@@ -61,10 +71,18 @@ impl<'a> Table<'a> {
     /// The table `name`; an empty one if it is not there.
     pub(super) fn table(&mut self, name: &'static str) -> Self {
         let source = self.source;
-        let field = self.entry(name);
+        let field = self.present_table(name);
         let place = field.place.clone();
-        let entries = field.and_then(|value, place| source.typed(value.as_table(), "a table", value, place)).given();
-        Self::new(place, entries, source)
+        field.given().unwrap_or_else(|| Self::new(place, None, source))
+    }
+
+    /// The table `name`, where it makes a difference whether it is there.
+    pub(super) fn present_table(&mut self, name: &'static str) -> Field<Self> {
+        let source = self.source;
+        self.entry(name).and_then(|value, place| {
+            let entries = source.typed(value.as_table(), "a table", value, place)?;
+            Some(Self::new(place.clone(), Some(entries), source))
+        })
     }
 
     /// The tables of the array `name`.
@@ -116,6 +134,8 @@ impl<'a> Table<'a> {
     /// The raw value of `name`, which is known from now on.
     fn entry(&mut self, name: &'static str) -> Field<&'a DeValue<'a>> {
         self.known.push(name);
+        #[cfg(test)]
+        self.source.asked.borrow_mut().insert(self.place.key(name, 0).key);
         match self.entries.and_then(|entries| entries.get_key_value(name)) {
             Some((key, value)) => {
                 let line = self.source.line(key.span().start);

@@ -72,10 +72,11 @@ pub(super) fn address(text: String) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| "no address: IP:PORT is wanted, like 127.0.0.1:2870 or [::1]:2870")
 }
 
-/// Where a door is: an address of this machine alone.
+/// Where the admin door is: an address of this machine alone, whatever the others may have.
 pub(super) fn loopback(text: String) -> Result<SocketAddr, &'static str> {
     let address = address(text)?;
-    let refusal = "not supported yet: other than loopback addresses (127.0.0.0/8, [::1])";
+    let refusal =
+        "beyond loopback: an address of 127.0.0.0/8 or [::1] is wanted; for scrapers and probes there is metrics";
     address.ip().is_loopback().then_some(address).ok_or(refusal)
 }
 

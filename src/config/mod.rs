@@ -15,12 +15,14 @@ mod logins;
 mod pools;
 mod profiles;
 mod raw;
+mod reference;
 mod resolve;
 mod roles;
 mod session;
 mod show;
 mod spelling;
 mod substitute;
+mod tls;
 mod warnings;
 
 #[cfg(test)]
@@ -32,20 +34,24 @@ use std::env::VarError;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use toml::de::DeTable;
+use zeroize::Zeroize;
 
-use crate::{audit, auth, broker, secret_file, server, upstream};
+use crate::{audit, auth, broker, secret_file, server, trace, upstream};
 
 pub use faults::{Fault, Faults};
 pub use files::Files;
+pub use reference::reference;
 
 use document::{Source, Table};
 use faults::Found;
 use raw::Document;
 use session::Texts;
+use tls::TlsFiles;
 
 /// Every room's own configuration.
 #[derive(Clone)]
@@ -64,12 +70,18 @@ pub struct Config {
     pub state: Option<PathBuf>,
     /// Where the audit log goes, if anywhere.
     pub audit: Option<audit::Config>,
+    /// Where spans go, if anywhere.
+    pub tracing: Option<trace::Config>,
     typed: Typed,
 }
 
 /// What was typed and no room keeps, for [`Config::show`].
 #[derive(Clone)]
 struct Typed {
+    /// Whether doors may be elsewhere than on loopback.
+    allow_non_loopback: bool,
+    /// The files that the doors' TLS is made of.
+    tls_files: Option<TlsFiles>,
     /// The file that the admin token is from.
     token_file: Option<String>,
     /// The texts of the profiles' templates.
@@ -110,7 +122,7 @@ pub fn read(path: &Path) -> Reading {
     let files = RefCell::new(Files::default());
     let read = |path: &Path| {
         files.borrow_mut().note(path);
-        read_secret(path)
+        read_named(path)
     };
     files.borrow_mut().note(path);
     let bytes = fs::read(path).map_err(|error| Faults::only(&name, None, format!("cannot be read: {error}")));
@@ -167,6 +179,19 @@ pub fn log_filter() -> Option<String> {
     read_variable("RUST_LOG")?.into_string().ok().filter(|filter| !filter.is_empty())
 }
 
+/// Whether a service manager wants to be told how the program is: whether `NOTIFY_SOCKET` is set.
+pub fn has_notify_socket() -> bool {
+    read_variable("NOTIFY_SOCKET").is_some()
+}
+
+/// The URL that `text` is, by the rules for URLs of the configuration: http for loopback only.
+///
+/// # Errors
+/// With what would be one.
+pub fn url(text: &str) -> Result<url::Url, &'static str> {
+    forms::url(text)
+}
+
 /// The system's directory for temporary files.
 pub fn temp_dir() -> PathBuf {
     std::env::temp_dir()
@@ -185,14 +210,35 @@ fn parse_bytes(
     parse_with_files(file_name, text, env, read)
 }
 
-/// Reads a file that holds a secret: no more of it than a secret may have and a line break, and one byte that tells a
-/// longer one. The room for it is there from the start, so that no copy is left behind.
-fn read_secret(path: &Path) -> io::Result<Vec<u8>> {
-    let most = secret_file::MOST_BYTES + 3;
-    let mut bytes = Vec::with_capacity(most + 1);
-    File::open(path)?.take(most as u64).read_to_end(&mut bytes)?;
+/// The longest file that a configuration names, in bytes: a list of all certificate authorities there are fits.
+const MOST_BYTES: usize = 1_048_576;
+
+/// What no other user may do with a private key, and the group may not.
+const OTHERS: u32 = 0o027;
+
+/// Reads a file that the configuration names, which may hold a secret: whole, or not at all. The room for it is there from
+/// the start, so that no copy is left behind.
+fn read_named(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let found = file.metadata()?;
+    // What has no length, such as a pipe, may be as long as a secret.
+    let most = usize::try_from(found.len()).unwrap_or(MOST_BYTES).clamp(secret_file::MOST_BYTES + 3, MOST_BYTES);
+    let mut bytes = Vec::with_capacity(most + 2);
+    file.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > most {
+        bytes.zeroize();
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is too long"));
+    }
+    if found.mode() & OTHERS != 0 && bytes.windows(KEY_MARK.len()).any(|window| window == KEY_MARK) {
+        bytes.zeroize();
+        let refusal = "it holds a private key, and others can read or write it: chmod 0600 (or 0640)";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, refusal));
+    }
     Ok(bytes)
 }
+
+/// What stands in every form of a private key in PEM (RFC 7468, RFC 5915, PKCS #1).
+const KEY_MARK: &[u8] = b"PRIVATE KEY-----";
 
 #[expect(clippy::disallowed_methods, reason = "this function is the program's only reader of the environment")]
 fn read_variable(name: &str) -> Option<OsString> {

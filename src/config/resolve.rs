@@ -17,7 +17,7 @@ use crate::config::faults::Found;
 use crate::config::field::Field;
 use crate::config::profiles::Ground;
 use crate::config::{Config, ReadFile, Typed, budget, doors, forms, logins, pools, profiles, raw};
-use crate::{audit, auth, broker, server, upstream};
+use crate::{audit, auth, broker, server, trace, upstream};
 
 /// `[aws]`
 struct Aws {
@@ -52,6 +52,7 @@ pub(super) fn resolve(typed: raw::Document, read: ReadFile<'_>, found: &Found) -
     let other_files: Vec<_> = claims.secrets.files.values().chain(&token_file).cloned().collect();
     let ground = logins::Ground { user_pools: &user_pools, profiles: &profiles, read, other_files: &other_files };
     let configured = logins::configured_sessions(typed.configured_sessions, &ground, found);
+    let doors = doors::resolve(typed.server, &bounds, read, found);
     Config {
         upstream: upstream::Config {
             pool_regions: profiles.pool_regions(),
@@ -74,9 +75,10 @@ pub(super) fn resolve(typed: raw::Document, read: ReadFile<'_>, found: &Found) -
             access_tokens: profiles.access_tokens(),
             verdicts: verdicts(bounds.broker.entries),
         },
-        server: server::Config { admin_token, ..doors::resolve(typed.server, &bounds, found) },
+        server: server::Config { admin_token, ..doors.server },
         state: state(typed.state_dir, found),
         audit: audit_log(typed.audit, found),
+        tracing: tracing(typed.tracing, found),
         broker: broker::Config {
             profiles: profiles.resolved,
             policy,
@@ -85,6 +87,8 @@ pub(super) fn resolve(typed: raw::Document, read: ReadFile<'_>, found: &Found) -
             configured_sessions: configured.sessions,
         },
         typed: Typed {
+            allow_non_loopback: doors.allow_non_loopback,
+            tls_files: doors.tls_files,
             token_file,
             templates: profiles.texts,
             client_secret_files: claims.secrets.files,
@@ -106,6 +110,16 @@ fn bounds(typed: raw::Limits, concurrency: Field<i64>, found: &Found) -> Bounds 
         let place = if header_bytes.is_given() { &header_bytes.place } else { &token_bytes.place };
         found.tell(place, "out of range: header_bytes must be more than token_bytes, since the token is in a header");
     }
+    let floods = broker::Floods {
+        misses_per_subject: typed
+            .misses_per_subject_per_second
+            .ranged(&FLOOD, found)
+            .or(DEFAULT_FLOODS.misses_per_subject),
+        failures_per_peer: typed
+            .failures_per_peer_per_second
+            .ranged(&FLOOD, found)
+            .or(DEFAULT_FLOODS.failures_per_peer),
+    };
     let milliseconds =
         |field: Field<i64>, range, default| Duration::from_millis(field.ranged(range, found).or(default));
     Bounds {
@@ -122,6 +136,7 @@ fn bounds(typed: raw::Limits, concurrency: Field<i64>, found: &Found) -> Bounds 
                 .entries_per_subject
                 .ranged(&ENTRIES_PER_SUBJECT, found)
                 .or(DEFAULT_ENTRIES_PER_SUBJECT),
+            floods,
             concurrency: concurrency.ranged(&CONCURRENCY, found).or(DEFAULT_CONCURRENCY),
             exchange_timeout: milliseconds(
                 typed.exchange_timeout_ms,
@@ -177,6 +192,18 @@ fn audit_log(typed: raw::Audit, found: &Found) -> Option<audit::Config> {
     let subject = typed.subject.unless(off, found).judged(found, |text| forms::choice(&text, AUDIT_SUBJECTS));
     let hashed_subjects = subject.or(false);
     Some(audit::Config { destination: destination.given()?, hashed_subjects })
+}
+
+/// Where spans go, if anywhere.
+fn tracing(typed: raw::Tracing, found: &Found) -> Option<trace::Config> {
+    let endpoint = typed.otlp_endpoint.judged(found, |text| forms::url(&text));
+    let off = endpoint.is_absent().then_some("nothing is traced without otlp_endpoint");
+    let ratio = typed.sample_ratio.unless(off, found).judged(found, |ratio| {
+        let wanted = || format!("out of range: a number from {:?} to {:?}", SAMPLE_RATIO.start(), SAMPLE_RATIO.end());
+        SAMPLE_RATIO.contains(&ratio).then_some(ratio).ok_or_else(wanted)
+    });
+    let sample_ratio = ratio.or(DEFAULT_SAMPLE_RATIO);
+    Some(trace::Config { otlp_endpoint: endpoint.given()?, sample_ratio })
 }
 
 /// The name of the file, and the token that it holds. The token is told by no fault.

@@ -43,6 +43,7 @@ impl Config {
         self.show_sessions(&mut page);
         self.show_state(&mut page);
         self.show_audit(&mut page);
+        self.show_tracing(&mut page);
         self.show_admin(&mut page);
         page.0
     }
@@ -57,7 +58,19 @@ impl Config {
             None => page.note("metrics: none, they are on the admin address alone"),
         }
         self.show_unix_socket(page);
+        page.pair("grpc_reflection", self.server.grpc_reflection);
+        page.pair("allow_non_loopback", self.typed.allow_non_loopback);
+        self.show_tls(page);
         page.pair("drain_seconds", self.server.drain.as_secs());
+    }
+
+    fn show_tls(&self, page: &mut Page) {
+        let Some(files) = &self.typed.tls_files else { return page.note("tls: none, http and grpc are plain") };
+        let pair = [("cert_file", &*files.cert), ("key_file", &*files.key)];
+        page.table("tls", pair.into_iter().chain(files.client_ca.iter().map(|file| ("client_ca_file", &**file))));
+        if files.client_ca.is_none() {
+            page.note("client_ca_file: none, no caller shows a certificate");
+        }
     }
 
     fn show_unix_socket(&self, page: &mut Page) {
@@ -111,6 +124,8 @@ impl Config {
         page.pair("exchange_timeout_ms", milliseconds(broker.exchange_timeout));
         page.pair("entries", broker.entries);
         page.pair("entries_per_subject", broker.entries_per_subject);
+        page.pair("misses_per_subject_per_second", broker.floods.misses_per_subject);
+        page.pair("failures_per_peer_per_second", broker.floods.failures_per_peer);
         page.pair("connections", server.connections);
         page.pair("token_bytes", self.auth.token_bytes);
         page.pair("header_bytes", server.header_bytes);
@@ -157,6 +172,13 @@ impl Config {
             Destination::File(path) => page.text("file", &path.to_string_lossy()),
         }
         page.text("subject", if audit.hashed_subjects { "hashed" } else { "plain" });
+    }
+
+    fn show_tracing(&self, page: &mut Page) {
+        page.header("[tracing]");
+        let Some(tracing) = &self.tracing else { return page.note("otlp_endpoint: none, nothing is traced") };
+        page.text("otlp_endpoint", tracing.otlp_endpoint.as_str());
+        page.pair("sample_ratio", number(tracing.sample_ratio));
     }
 
     fn show_admin(&self, page: &mut Page) {

@@ -14,14 +14,26 @@ const SHORT: Duration = Duration::from_secs(1800);
 const CHAINED: Duration = Duration::from_secs(3600);
 
 impl Config {
-    /// What one should look at again, each on one line, by profile. Holds configured values, and no secret.
+    /// What one should look at again, each on one line, the doors first, then by profile. Holds configured values, and no
+    /// secret.
     pub fn warnings(&self) -> Vec<String> {
         let mut profiles: Vec<_> = self.broker.profiles.iter().collect();
         profiles.sort_by_key(|(name, _)| *name);
         let each = profiles.into_iter().flat_map(|(name, profile)| {
             warnings(profile).into_iter().map(move |warning| format!("profiles.{name}: {warning}"))
         });
-        each.collect()
+        self.plain_doors().chain(each).collect()
+    }
+
+    /// The doors without TLS on an address that is not of loopback.
+    fn plain_doors(&self) -> impl Iterator<Item = String> {
+        let plain = self.server.tls.is_none();
+        let doors = [("http", self.server.http.ip()), ("grpc", self.server.grpc.ip())];
+        doors.into_iter().filter(move |(_, ip)| plain && !ip.is_loopback()).map(|(door, ip)| {
+            format!(
+                "server.{door}: whatever on this node or link reaches {ip} reads tokens and credentials: it is plain"
+            )
+        })
     }
 }
 

@@ -12,7 +12,7 @@ use super::identity_token::{self, IdentityTokens};
 use super::keys::KeyError;
 use super::login::{self, Login};
 use super::pools::{AUTHENTICATED_ROLE_ARN, AmbiguousRoleResolution, Pool};
-use super::scenario::PROVIDER;
+use super::scenario::{AppClient, PROVIDER};
 use super::sessions::{Grant, Sessions};
 use super::user_pool::UserPool;
 use super::wire::Refusal;
@@ -39,11 +39,7 @@ impl IdentityPools {
     /// The operation GetId.
     pub(crate) fn get_id(&self, users: &UserPool, body: &[u8], now: u64) -> Result<Value, Refusal> {
         let request: GetId = parse(body)?;
-        let pool = id(request.identity_pool_id.as_deref(), "identityPoolId")?;
-        let pool = Pool::by_id(pool).ok_or_else(|| {
-            let message = format!("IdentityPool '{pool}' not found.");
-            Refusal::new("ResourceNotFoundException", message)
-        })?;
+        let pool = known(request.identity_pool_id.as_deref())?;
         let identity = match login::check(users, &request.logins.unwrap_or_default(), now)? {
             Some(login) => self.identities.of_user(pool, &login),
             None if pool.guests.is_some() => self.identities.of_guest(pool),
@@ -104,6 +100,41 @@ impl IdentityPools {
         }))
     }
 
+    /// The operation DescribeIdentityPool.
+    pub(crate) fn describe(&self, body: &[u8]) -> Result<Value, Refusal> {
+        let pool = known(parse::<AboutPool>(body)?.identity_pool_id.as_deref())?;
+        let provider =
+            |client: &AppClient| json!({"ProviderName": PROVIDER, "ClientId": client.id, "ServerSideTokenCheck": true});
+        Ok(json!({
+            "IdentityPoolId": pool.id,
+            "IdentityPoolName": "cupbearer-dev",
+            "AllowUnauthenticatedIdentities": pool.guests.is_some(),
+            "AllowClassicFlow": pool.classic,
+            "CognitoIdentityProviders": AppClient::all().iter().map(provider).collect::<Vec<_>>(),
+        }))
+    }
+
+    /// The operation GetIdentityPoolRoles.
+    pub(crate) fn roles(&self, body: &[u8]) -> Result<Value, Refusal> {
+        let pool = known(parse::<AboutPool>(body)?.identity_pool_id.as_deref())?;
+        let default = [("authenticated", pool.users), ("unauthenticated", pool.guests)];
+        let roles =
+            default.iter().filter_map(|(kind, role)| Some(((*kind).to_owned(), Value::from(role.as_ref()?.arn))));
+        let ambiguous = match self.ambiguous {
+            AmbiguousRoleResolution::Deny => "Deny",
+            AmbiguousRoleResolution::AuthenticatedRole => "AuthenticatedRole",
+        };
+        let mapping = |client: &AppClient| {
+            (format!("{PROVIDER}:{}", client.id), json!({"Type": "Token", "AmbiguousRoleResolution": ambiguous}))
+        };
+        let mappings = AppClient::all().iter().filter(|_| pool.maps_roles).map(mapping);
+        Ok(json!({
+            "IdentityPoolId": pool.id,
+            "Roles": roles.collect::<Map<String, Value>>(),
+            "RoleMappings": mappings.collect::<Map<String, Value>>(),
+        }))
+    }
+
     fn bearer(&self, users: &UserPool, identity: &str, logins: Option<Logins>, now: u64) -> Result<Bearer, Refusal> {
         let login = login::check(users, &logins.unwrap_or_default(), now)?;
         self.identities.bearer(identity, login)
@@ -154,6 +185,12 @@ const SESSION_NAME: &str = "CognitoIdentityCredentials";
 
 type Logins = BTreeMap<String, String>;
 
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct AboutPool {
+    identity_pool_id: Option<String>,
+}
+
 /// No `Debug`: it holds tokens.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -181,6 +218,14 @@ struct GetCredentialsForIdentity {
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     serde_json::from_slice(body).map_err(|_| Refusal::new("SerializationException", String::new()))
+}
+
+fn known(pool: Option<&str>) -> Result<&'static Pool, Refusal> {
+    let pool = id(pool, "identityPoolId")?;
+    Pool::by_id(pool).ok_or_else(|| {
+        let message = format!("IdentityPool '{pool}' not found.");
+        Refusal::new("ResourceNotFoundException", message)
+    })
 }
 
 /// `value`, if it has the form `REGION:GUID` of both kinds of ids.

@@ -89,7 +89,9 @@ impl Emulator {
     pub fn answer(&self, request: Request<Bytes>, now: SystemTime) -> Response<Bytes> {
         let now = wire::epoch(now);
         if let Some(target) = request.headers().get("x-amz-target") {
-            return wire::json_reply(self.operation(target.as_bytes(), request.body(), now));
+            let signed = self.administrative(target.as_bytes(), &request, now);
+            let answer = signed.unwrap_or_else(|| self.operation(target.as_bytes(), request.body(), now));
+            return wire::json_reply(answer);
         }
         if request.method() == Method::GET && request.uri().path() != "/" {
             return self.document(&request, now);
@@ -147,6 +149,17 @@ impl Emulator {
             "/.well-known/jwks_uri" => wire::document(Ok(self.identity_pools.tokens().key_set()), wire::KEPT_A_DAY),
             path => wire::document(self.user_pool.document(path, request.headers()), wire::KEPT_A_DAY),
         }
+    }
+
+    /// The operations of an operator, which have to be signed.
+    fn administrative(&self, target: &[u8], request: &Request<Bytes>, now: u64) -> Option<Result<Value, Refusal>> {
+        let answer = match target {
+            b"AWSCognitoIdentityService.DescribeIdentityPool" => IdentityPools::describe,
+            b"AWSCognitoIdentityService.GetIdentityPoolRoles" => IdentityPools::roles,
+            _ => return None,
+        };
+        let signer = sigv4::signer(request, "cognito-identity", &self.sessions, now);
+        Some(signer.and_then(|_anybody| answer(&self.identity_pools, request.body())))
     }
 
     fn operation(&self, target: &[u8], body: &[u8], now: u64) -> Result<Value, Refusal> {

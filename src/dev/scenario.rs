@@ -56,6 +56,11 @@ impl AppClient {
     pub(crate) fn by_id(id: &str) -> Option<&'static Self> {
         CLIENTS.iter().find(|client| client.id == id)
     }
+
+    /// All of them.
+    pub(crate) fn all() -> &'static [Self] {
+        &CLIENTS
+    }
 }
 
 impl User {

@@ -29,14 +29,19 @@ pub(crate) enum Signer {
     Session(Box<Session>),
 }
 
-/// Finds the signer of `request`, or says with STS's texts why there is none. `now` in seconds since 1970.
-pub(crate) fn signer(request: &Request<Bytes>, sessions: &Sessions, now: u64) -> Result<Signer, Refusal> {
+/// Finds the signer of `request` to `service`, or says with STS's texts why there is none. `now` in seconds since 1970.
+pub(crate) fn signer(
+    request: &Request<Bytes>,
+    service: &str,
+    sessions: &Sessions,
+    now: u64,
+) -> Result<Signer, Refusal> {
     let authorization = Authorization::of(request.headers())?;
     let signer = owner(&authorization, request.headers(), sessions, now)?;
     let signed_at = check_date(&authorization, request.headers(), now)?;
-    check_scope(&authorization)?;
+    check_scope(&authorization, service)?;
     check_signed_headers(&authorization, request.headers())?;
-    let signature = signature(request, &authorization, &signer, signed_at);
+    let signature = signature(request, service, &authorization, &signer, signed_at);
     let matches = signature
         .is_some_and(|made| verify_slices_are_equal(made.as_bytes(), authorization.signature.as_bytes()).is_ok());
     if matches { Ok(signer) } else { Err(mismatch(TAMPERED)) }
@@ -61,7 +66,6 @@ const SKEW_SECONDS: u64 = 300;
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const DATE: &str = "x-amz-date";
 const TOKEN: &str = "x-amz-security-token";
-const SERVICE: &str = "sts";
 
 const TAMPERED: &str = "The request signature we calculated does not match the signature you provided. Check your AWS \
                         Secret Access Key and signing method. Consult the service documentation for details.";
@@ -180,13 +184,13 @@ fn check_date(authorization: &Authorization<'_>, headers: &HeaderMap, now: u64) 
     Ok(signed_at)
 }
 
-fn check_scope(authorization: &Authorization<'_>) -> Result<(), Refusal> {
+fn check_scope(authorization: &Authorization<'_>, service: &str) -> Result<(), Refusal> {
     if authorization.region != REGION {
         let region = authorization.region;
         return Err(mismatch(format!("Credential should be scoped to a valid region, not '{region}'. ")));
     }
-    if authorization.service != SERVICE {
-        return Err(mismatch(format!("Credential should be scoped to correct service: '{SERVICE}'. ")));
+    if authorization.service != service {
+        return Err(mismatch(format!("Credential should be scoped to correct service: '{service}'. ")));
     }
     Ok(())
 }
@@ -205,6 +209,7 @@ fn check_signed_headers(authorization: &Authorization<'_>, headers: &HeaderMap) 
 /// is one that cannot be signed, such as with a header that is not text.
 fn signature(
     request: &Request<Bytes>,
+    service: &str,
     authorization: &Authorization<'_>,
     signer: &Signer,
     signed_at: u64,
@@ -216,7 +221,7 @@ fn signature(
     let params = SigningParams::builder()
         .identity(&identity)
         .region(REGION)
-        .name(SERVICE)
+        .name(service)
         .time(UNIX_EPOCH + Duration::from_secs(signed_at))
         .settings(settings)
         .build()

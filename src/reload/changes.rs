@@ -26,10 +26,17 @@ pub(super) fn between(in_force: &Config, new: &mut Config) -> Changes {
     keep("server.admin", keeps(&in_force.server.admin, &mut new.server.admin));
     keep("server.grpc_uds", keeps(&in_force.server.grpc_uds, &mut new.server.grpc_uds));
     keep("server.metrics", keeps(&in_force.server.metrics, &mut new.server.metrics));
+    // Doors that are open go on as they began; what they show changes.
+    let same_layer = in_force.server.tls.is_some() == new.server.tls.is_some();
+    if !same_layer {
+        new.server.tls.clone_from(&in_force.server.tls);
+    }
+    keep("server.tls", same_layer);
     keep("state.dir", keeps(&in_force.state, &mut new.state));
     let sessions = &mut new.broker.configured_sessions;
     keep("configured_sessions", keeps(&in_force.broker.configured_sessions, sessions));
     keep("audit.file", keeps(&in_force.audit, &mut new.audit));
+    keep("tracing", keeps(&in_force.tracing, &mut new.tracing));
     // Rates are changed in the budget, and new clients would begin without connections.
     let same_clients = upstream::Config { rates: new.upstream.rates, ..in_force.upstream.clone() } == new.upstream;
     let way_to_aws = !same_clients || longest_chained(in_force) != longest_chained(new);

@@ -14,6 +14,7 @@ use crate::auth::{self, FetchKeys, HttpsFetcher, Keeper};
 use crate::broker::Broker;
 use crate::config::{Config, Faults, Reading};
 use crate::metrics::{Metrics, Reload};
+use crate::notify::Notifier;
 use crate::server::Settings;
 use crate::supervise::LongLived;
 use crate::upstream::{AwsUserPools, Exchange};
@@ -26,6 +27,7 @@ pub(crate) struct Rooms {
     pub(crate) settings: Arc<Settings>,
     pub(crate) user_pools: Arc<AwsUserPools>,
     pub(crate) means: Means,
+    pub(crate) notifier: Notifier,
 }
 
 /// Reloads for as long as it runs.
@@ -136,7 +138,9 @@ impl LongLived for Reloader {
         }
         loop {
             self.source.changed().await;
+            self.rooms.notifier.reloading().await;
             let done = self.reload().await;
+            self.rooms.notifier.reloaded().await;
             self.rooms.means.metrics.reloaded(if done.is_ok() { Reload::Ok } else { Reload::Invalid });
             match done {
                 Ok(()) => info!("the configuration was read again and is in force"),

@@ -22,7 +22,9 @@ use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use crate::metrics::Metrics;
+use crate::server::lines::Lines;
 use crate::server::listen::Listen;
+use crate::server::patient::Patient;
 use crate::server::{Limits, MAX_HEADERS, Phase, Places, stopping};
 
 /// Time for a new connection to say its first byte.
@@ -52,7 +54,8 @@ const FULL_HOUSE: &[u8] =
 /// One door's connections.
 pub struct Connections {
     places: Arc<Places>,
-    refusals: Arc<Semaphore>,
+    /// None at a door whose callers would not understand it.
+    refusals: Option<Arc<Semaphore>>,
     metrics: Arc<Metrics>,
     phase: watch::Receiver<Phase>,
 }
@@ -61,7 +64,13 @@ impl Connections {
     /// As many as there are `places`, which several doors may share; panics are counted in `metrics`, and `phase` says
     /// when to stop.
     pub fn new(places: Arc<Places>, metrics: Arc<Metrics>, phase: watch::Receiver<Phase>) -> Self {
-        Self { places, refusals: Arc::new(Semaphore::new(REFUSALS)), metrics, phase }
+        Self { places, refusals: Some(Arc::new(Semaphore::new(REFUSALS))), metrics, phase }
+    }
+
+    /// The same, at a door that speaks TLS: who comes in over the limit would have to shake hands to be told so.
+    #[must_use]
+    pub(super) fn encrypted(self, encrypted: bool) -> Self {
+        Self { refusals: self.refusals.filter(|_| !encrypted), ..self }
     }
 
     /// Takes connections from `listener` and gives each to `serve`, until the phase is [`Phase::Stopping`] and the
@@ -105,7 +114,8 @@ impl Connections {
         S: Future<Output = ()> + Send + 'static,
     {
         let Some(place) = self.places.take() else {
-            if let Ok(place) = Arc::clone(&self.refusals).try_acquire_owned() {
+            let place = self.refusals.as_ref().and_then(|places| Arc::clone(places).try_acquire_owned().ok());
+            if let Some(place) = place {
                 served.spawn(async move {
                     tokio::time::timeout(REFUSAL_TIME, refuse(stream)).await.ok();
                     drop(place);
@@ -141,16 +151,39 @@ async fn speaks(stream: &TcpStream) -> bool {
     matches!(tokio::time::timeout(FIRST_BYTE_TIMEOUT, stream.peek(&mut [0])).await, Ok(Ok(1)))
 }
 
-/// Serves HTTP/1.1 on `stream`: `http1` alone and with a timer, since hyper-util's builder for either protocol has no
-/// deadline before it knows which one it is.
-pub async fn serve_http1<F, S>(stream: TcpStream, limits: Limits, mut phase: watch::Receiver<Phase>, answer: F)
+/// Serves HTTP/1.1 on `stream`, once it has spoken.
+pub async fn serve_http1<F, S>(stream: TcpStream, limits: Limits, phase: watch::Receiver<Phase>, answer: F)
 where
     F: Fn(Request<Incoming>) -> S,
     S: Future<Output = Response<Full<Bytes>>>,
 {
-    if !speaks(&stream).await {
-        return;
+    if speaks(&stream).await {
+        serve_spoken(stream, limits, phase, answer).await;
     }
+}
+
+/// The same for a door that takes no bodies, and can be strict about line breaks.
+pub(super) async fn serve_http1_heads<F, S>(stream: TcpStream, limits: Limits, phase: watch::Receiver<Phase>, answer: F)
+where
+    F: Fn(Request<Incoming>) -> S,
+    S: Future<Output = Response<Full<Bytes>>>,
+{
+    if speaks(&stream).await {
+        serve_spoken(Lines::new(stream), limits, phase, answer).await;
+    }
+}
+
+/// The same for a stream that has spoken: `http1` alone and with a timer, since hyper-util's builder for either protocol
+/// has no deadline before it knows which one it is.
+pub(super) async fn serve_spoken<F, S>(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    limits: Limits,
+    mut phase: watch::Receiver<Phase>,
+    answer: F,
+) where
+    F: Fn(Request<Incoming>) -> S,
+    S: Future<Output = Response<Full<Bytes>>>,
+{
     let service = service_fn(|request| {
         let answer = answer(request);
         async move { Ok::<_, Infallible>(answer.await) }
@@ -160,7 +193,7 @@ where
         .header_read_timeout(HEADER_TIMEOUT)
         .max_headers(MAX_HEADERS)
         .max_buf_size(limits.header_bytes + REQUEST_LINE_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Patient::new(stream)), service);
     let mut serving = pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,

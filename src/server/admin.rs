@@ -1,8 +1,9 @@
-//! The admin door: is it alive, is it ready, what does it count. Never on a data port. The metrics door is the same for
+//! The admin door: is it alive, is it ready, what does it count, and all of it as a page for people. Never on a data port. The metrics door is the same for
 //! those who come from outside, scrapers and kubelets, and takes no purge.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bytes::Bytes;
@@ -24,7 +25,7 @@ use crate::metrics::{Listener, Outcome};
 use crate::server::accept::serve_http1;
 use crate::server::guard::Guard;
 use crate::server::http::{ServeFuture, bearer};
-use crate::server::{House, Phase, reply};
+use crate::server::{House, Phase, reply, status, tls};
 
 /// Prometheus's text format 0.0.4.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -63,11 +64,12 @@ fn serving(door: Door) -> impl Fn(TcpStream, watch::Receiver<Phase>) -> ServeFut
 async fn answer(door: &Door, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let house = &door.house;
     let started = house.clock.now().boot;
+    let trail = house.trail(door.listener, request.headers());
     let (response, outcome) = match page(door, request).await {
         Ok(response) if response.status() == StatusCode::OK => (response, Outcome::Ok),
         Ok(response) => (response, Outcome::Unavailable),
         Err(error) => {
-            house.reporter.tell(door.listener, &error);
+            house.reporter.tell(door.listener, &error, &trail);
             (reply::response(error.kind()), reply::row(error.kind()).outcome)
         }
     };
@@ -91,7 +93,8 @@ async fn page(door: &Door, request: Request<Incoming>) -> Result<Response<Full<B
         "/livez" => Ok(reply::json(StatusCode::OK, Bytes::from_static(br#"{"alive":true}"#))),
         "/readyz" => Ok(readiness(&house.waiting_for())),
         "/metrics" => metrics(house),
-        _ => Err(Error::new(Kind::NotFound, "the path is none of /livez, /readyz, /metrics")),
+        "/" if door.listener == Listener::Admin => status::response(house).await,
+        _ => Err(Error::new(Kind::NotFound, "the path is none of /livez, /readyz, /metrics, and / of the admin door")),
     }
 }
 
@@ -104,6 +107,7 @@ fn readiness(waiting_for: &[String]) -> Response<Full<Bytes>> {
 
 fn metrics(house: &House) -> Result<Response<Full<Bytes>>, Error> {
     house.broker.observe();
+    tls::observe(house);
     let text = house.metrics.render().map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
     let mut response = reply::json(StatusCode::OK, text.into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(METRICS_TYPE));
@@ -117,7 +121,8 @@ async fn purge(house: &House, own: &SecretString, request: Request<Incoming>) ->
     if verify_slices_are_equal(&brought, &sha256(own.expose_secret().as_bytes())).is_err() {
         return Err(Error::new(Kind::Unauthorized, "the token is not that of admin.token_file"));
     }
-    let body = Limited::new(request.into_body(), PURGE_BYTES).collect().await;
+    let body = Limited::new(request.into_body(), PURGE_BYTES).collect();
+    let body = tokio::time::timeout(PURGE_TIMEOUT, body).await.map_err(|_elapsed| not_a_purge())?;
     let body = body.map_err(|_| Error::new(Kind::RequestTooLarge, "the body of a purge is larger than 8 KiB"))?;
     let typed: Purge = serde_json::from_slice(&body.to_bytes()).map_err(|_| not_a_purge())?;
     let selector = typed.selector().ok_or_else(not_a_purge)?;
@@ -133,6 +138,9 @@ async fn purge(house: &House, own: &SecretString, request: Request<Incoming>) ->
 
 /// Longest body of a purge.
 const PURGE_BYTES: usize = 8 * 1024;
+
+/// Time for the whole of it.
+const PURGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a purge may say: one of the three, and nothing else.
 #[derive(Deserialize)]

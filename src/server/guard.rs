@@ -4,27 +4,40 @@
 //! adds forwarding headers; a browser adds Origin, Referer or Sec-Fetch-Site. An AWS SDK sends none of these.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use http::header::{HOST, ORIGIN, REFERER};
 use http::{HeaderMap, HeaderName, Uri, Version};
 
 use crate::error::{Error, Kind};
-use crate::server::{Limits, MAX_HEADERS};
+use crate::server::{Limits, MAX_HEADERS, Settings};
 
 /// Headers that only something between the caller and us would add.
 const FORWARDING: &[&str] = &[
     "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "client-ip",
+    "fastly-client-ip",
+    "fly-client-ip",
     "forwarded",
+    "max-forwards",
+    "proxy-authorization",
+    "proxy-connection",
     "true-client-ip",
     "via",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-    "x-forwarded-server",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-envoy-external-address",
+    "x-original-forwarded-for",
     "x-original-host",
+    "x-original-url",
+    "x-proxyuser-ip",
     "x-real-ip",
+    "x-rewrite-url",
 ];
+
+/// Those of which there are many.
+const FORWARDING_FAMILY: &str = "x-forwarded";
 
 /// The names under which a door may be called.
 pub(super) struct Guard {
@@ -33,7 +46,12 @@ pub(super) struct Guard {
 
 enum Names {
     Any,
-    Own { names: Vec<String>, port: String },
+    Own {
+        names: Vec<String>,
+        port: String,
+        /// Where to look for the certificate, whose names are the door's too.
+        certificate: Option<Arc<Settings>>,
+    },
 }
 
 impl Guard {
@@ -48,7 +66,16 @@ impl Guard {
         if address.ip().is_loopback() {
             names.extend(["127.0.0.1", "localhost", "[::1]"].map(ToOwned::to_owned));
         }
-        Self { names: Names::Own { names, port: address.port().to_string() } }
+        Self { names: Names::Own { names, port: address.port().to_string(), certificate: None } }
+    }
+
+    /// The same, and it answers to the names of the certificate in force as well: whoever calls by one of them has found
+    /// the certificate right for it. Under any port, since what stands before a door often has another one.
+    pub(super) fn and_of_certificate(mut self, settings: &Arc<Settings>) -> Self {
+        if let Names::Own { certificate, .. } = &mut self.names {
+            *certificate = Some(Arc::clone(settings));
+        }
+        self
     }
 
     /// The guard of a door that is called by names which it cannot know.
@@ -63,7 +90,10 @@ impl Guard {
     /// exactly one Host, [`Kind::RequestTooLarge`] for too many or too long headers.
     pub(super) fn check(&self, limits: Limits, version: Version, uri: &Uri, headers: &HeaderMap) -> Result<(), Error> {
         self.check_host(version, uri, headers)?;
-        let foreign = |name: &HeaderName| FORWARDING.contains(&name.as_str()) || name == ORIGIN || name == REFERER;
+        let foreign = |name: &HeaderName| {
+            let text = name.as_str();
+            name == ORIGIN || name == REFERER || text.starts_with(FORWARDING_FAMILY) || FORWARDING.contains(&text)
+        };
         if headers.keys().any(foreign) {
             return Err(forbidden("a browser's or a proxy's header came with the request: call the door directly"));
         }
@@ -92,13 +122,15 @@ impl Guard {
         if named.chain(target).all(|name| self.is_ours(name)) {
             Ok(())
         } else {
-            Err(forbidden("Host is not an address of this door: use http://127.0.0.1:PORT"))
+            Err(forbidden(
+                "Host is not an address of this door, or a name of its certificate: use http://127.0.0.1:PORT",
+            ))
         }
     }
 
     /// One SDK leaves the port out, so that it may be absent; another port is somebody else's.
     fn is_ours(&self, authority: &str) -> bool {
-        let Names::Own { names, port: own_port } = &self.names else { return true };
+        let Names::Own { names, port: own_port, certificate } = &self.names else { return true };
         let own = |name: &String| {
             authority.len() >= name.len()
                 && authority.is_char_boundary(name.len())
@@ -108,8 +140,17 @@ impl Guard {
                     None => authority.len() == name.len(),
                 }
         };
-        names.iter().any(own)
+        names.iter().any(own) || certificate.as_ref().is_some_and(|settings| is_of_certificate(settings, authority))
     }
+}
+
+fn is_of_certificate(settings: &Settings, authority: &str) -> bool {
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port),
+        _ => (authority, "0"),
+    };
+    let tls = settings.now().tls.clone();
+    port.parse::<u16>().is_ok() && tls.is_some_and(|tls| tls.bears(host))
 }
 
 fn forbidden(cause: &'static str) -> Error {
@@ -177,7 +218,8 @@ mod tests {
 
     #[test]
     fn browsers_and_proxies_are_refused() {
-        for name in FORWARDING.iter().chain(&["origin", "referer", "sec-fetch-site"]) {
+        let others = ["x-forwarded", "x-forwarded-for", "x-forwarded-prefix", "origin", "referer", "sec-fetch-site"];
+        for name in FORWARDING.iter().chain(&others) {
             assert_eq!(kind("/", &[("host", "localhost"), (name, "x")]), Some(Kind::ForbiddenRequest), "{name}");
         }
     }

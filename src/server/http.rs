@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -20,10 +22,13 @@ use crate::error::{Error, Kind};
 use crate::metrics::{Listener, Outcome};
 use crate::model::{Ask, Credentials, Question};
 use crate::secret::CupToken;
-use crate::server::accept::serve_http1;
+use crate::server::accept::{serve_http1_heads, serve_spoken};
 use crate::server::guard::Guard;
+use crate::server::lines::Lines;
 use crate::server::peer::Peer;
+use crate::server::tls::{self, Card};
 use crate::server::{House, Phase, reply};
+use crate::trace::Trail;
 
 /// Tells the Cognito identity, which IAM policies use in S3 keys.
 static IDENTITY_ID: HeaderName = HeaderName::from_static("cupbearer-identity-id");
@@ -36,15 +41,26 @@ pub(super) fn door(
     house: &Arc<House>,
     address: SocketAddr,
 ) -> impl Fn(TcpStream, watch::Receiver<Phase>) -> ServeFuture {
-    let guard = Arc::new(Guard::new(address));
+    let guard = Arc::new(Guard::new(address).and_of_certificate(&house.settings));
     let house = Arc::clone(house);
     move |stream, phase| {
         let (house, guard) = (Arc::clone(&house), Arc::clone(&guard));
         Box::pin(async move {
             // One who is gone already is not served.
             let Ok(peer) = stream.peer_addr().map(Peer::Address) else { return };
-            serve_http1(stream, house.settings.now().limits, phase, |request| answer(&house, &guard, peer, request))
-                .await;
+            let (limits, tls) = {
+                let settings = house.settings.now();
+                (settings.limits, settings.tls.clone())
+            };
+            let Some(tls) = tls else {
+                return serve_http1_heads(stream, limits, phase, |request| answer(&house, &guard, peer, None, request))
+                    .await;
+            };
+            let Some((stream, card)) = tls::greet(&house, Listener::Http, stream, tls).await else { return };
+            serve_spoken(Lines::new(stream), limits, phase, |request| {
+                answer(&house, &guard, peer, Some(&card), request)
+            })
+            .await;
         })
     }
 }
@@ -53,29 +69,39 @@ pub(super) fn door(
 pub(super) type ServeFuture = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Answers one request; a panic on the way is counted and told as our bug.
-async fn answer(house: &House, guard: &Guard, peer: Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(
+    house: &House,
+    guard: &Guard,
+    peer: Peer,
+    card: Option<&Card>,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
     let started = house.clock.now().boot;
     let mut asked = None;
-    let done = AssertUnwindSafe(credentials(house, guard, peer, &request, &mut asked)).catch_unwind().await;
-    let done = done.unwrap_or_else(|_panic| {
-        house.metrics.panics.inc();
-        Err(Error::new(Kind::Internal, "a request's handler panicked: this is a bug"))
+    let trail = house.trail(Listener::Http, request.headers());
+    let admitted = card.map_or(Ok(()), |card| card.check(house));
+    let work = AssertUnwindSafe(async {
+        admitted?;
+        credentials(house, guard, (peer, &trail), &request, &mut asked).await
     });
+    let done = trail.around(work.catch_unwind()).await;
+    let done = done.unwrap_or_else(|_panic| Err(house.panicked()));
     let (response, outcome) = match done {
         Ok(Answer::Served(response, outcome)) => (response, outcome),
         Ok(Answer::Granted(grant)) => {
             let served = (granted(&grant.credentials), outcome(grant.near_expiry));
-            house.audited(Listener::Http, peer, asked.as_ref(), &Ok(grant));
+            house.audited(Listener::Http, peer, &trail, asked.as_ref(), &Ok(grant));
             served
         }
         Err(error) => {
-            house.reporter.tell(Listener::Http, &error);
-            let told = (refused(&error, &request), reply::row(error.kind()).outcome);
-            house.audited(Listener::Http, peer, asked.as_ref(), &Err(error));
+            house.reporter.tell(Listener::Http, &error, &trail);
+            let told = (refused(&error, &request, trail.id()), reply::row(error.kind()).outcome);
+            house.audited(Listener::Http, peer, &trail, asked.as_ref(), &Err(error));
             told
         }
     };
     house.answered(Listener::Http, outcome, started);
+    trail.end(outcome.as_str(), response.status().is_server_error());
     response
 }
 
@@ -87,12 +113,12 @@ enum Answer {
     Granted(Grant),
 }
 
-/// The order of judgement: guard, method, body, path, token, and then what the broker says. What was asked for is left
+/// The order of judgement: guard, method, framing, body, path, token, and then what the broker says. What was asked for is left
 /// in `asked`.
 async fn credentials(
     house: &House,
     guard: &Guard,
-    peer: Peer,
+    (peer, trail): (Peer, &Trail),
     request: &Request<Incoming>,
     asked: &mut Option<Ask>,
 ) -> Result<Answer, Error> {
@@ -101,6 +127,12 @@ async fn credentials(
     guard.check(settings.limits, request.version(), request.uri(), headers)?;
     if request.method() != Method::GET {
         return Err(Error::new(Kind::MethodNotAllowed, "the method is not GET"));
+    }
+    if is_ambiguous(headers) {
+        return Err(Error::new(Kind::InvalidRequest, "where the request ends can be read in two ways"));
+    }
+    if headers.get_all(UPGRADE).iter().any(|protocol| protocol != "h2c") {
+        return Err(Error::new(Kind::InvalidRequest, "no other protocol is spoken here (Upgrade)"));
     }
     if has_body(headers) {
         return Err(Error::new(Kind::RequestTooLarge, "a GET with a body"));
@@ -115,13 +147,14 @@ async fn credentials(
         Place::Credentials(question) => {
             let token = bearer_text(headers)?;
             let serve = |hit: Hit<'_>| {
-                house.audited_hit(Listener::Http, peer, question, &hit);
+                house.audited_hit(Listener::Http, peer, trail, question, &hit);
                 Answer::Served(granted(hit.credentials), outcome(hit.near_expiry))
             };
             if let Some(served) = house.broker.hit(token, question, visit.holder, serve) {
                 return Ok(served);
             }
-            house.broker.credentials(&CupToken::new(token), asked.insert(question.to_ask()), visit).await?
+            let token = CupToken::new(token).presented_by(peer.presenter());
+            house.broker.credentials(&token, asked.insert(question.to_ask()), visit).await?
         }
         Place::Session(id) => {
             let session = house.broker.enter_session(id, &bearer(headers)?)?;
@@ -208,6 +241,15 @@ pub(super) fn bearer_text(headers: &HeaderMap) -> Result<&str, Error> {
     Ok(token)
 }
 
+/// What two readers may take for two requests, or for one (RFC 9112 section 6.3). Those that hyper takes at all: a coding
+/// that is not `chunked`, or a length beside one.
+fn is_ambiguous(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let coding = codings.next();
+    coding.is_some_and(|coding| coding != "chunked" || codings.next().is_some() || headers.contains_key(CONTENT_LENGTH))
+        || headers.get_all(CONTENT_LENGTH).iter().count() > 1
+}
+
 fn has_body(headers: &HeaderMap) -> bool {
     headers.contains_key(TRANSFER_ENCODING) || headers.get_all(CONTENT_LENGTH).iter().any(|length| length != "0")
 }
@@ -225,8 +267,9 @@ fn granted(credentials: &Credentials) -> Response<Full<Bytes>> {
     response
 }
 
-fn refused(error: &Error, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+fn refused(error: &Error, request: &Request<Incoming>, request_id: u64) -> Response<Full<Bytes>> {
     let mut response = reply::response(error.kind());
+    response.headers_mut().insert("cupbearer-request-id", request_id.into());
     if has_body(request.headers()) {
         // The body is not read; what follows on this connection could be taken for a request.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -39,7 +39,7 @@ impl Listen for TcpListener {
         loop {
             let (stream, peer) = Self::accept(self).await?;
             if !is_plausible(stream.local_addr()?.ip(), peer.ip()) {
-                warn!(%peer, "a connection to loopback came from elsewhere and is closed");
+                warn!(%peer, "a connection to loopback or a link-local address came from elsewhere and is closed");
                 continue;
             }
             // Without it an answer may wait 40 ms for an acknowledgement.
@@ -87,9 +87,19 @@ fn keep_on_this_machine(socket: &TcpListener, own: IpAddr) -> io::Result<()> {
     }
 }
 
-/// Whether one who is at `peer` can be honest about it: only this machine itself reaches its loopback.
+/// Whether one who is at `peer` can be honest about it: only this machine itself reaches its loopback, and no router
+/// forwards to a link-local address (RFC 3927 section 7), so that nobody from the public internet does. Pods of IPv6
+/// clusters have public addresses, so that there is no such rule for them.
 fn is_plausible(own: IpAddr, peer: IpAddr) -> bool {
-    !own.to_canonical().is_loopback() || peer.to_canonical().is_loopback()
+    match (own.to_canonical(), peer.to_canonical()) {
+        (own, peer) if own.is_loopback() => peer.is_loopback(),
+        (IpAddr::V4(own), IpAddr::V4(peer)) if own.is_link_local() => {
+            // RFC 6598: clusters give such addresses to pods.
+            let is_shared = matches!(peer.octets(), [100, 64..=127, ..]);
+            peer.is_private() || peer.is_link_local() || peer.is_loopback() || is_shared
+        }
+        _ => true,
+    }
 }
 
 #[cfg(test)]
@@ -117,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn only_loopback_reaches_loopback() {
+    fn only_what_is_near_reaches_loopback_and_link_local_addresses() {
         for (own, peer, plausible) in [
             ("127.0.0.1", "127.0.0.1", true),
             ("127.0.0.1", "127.9.9.9", true),
@@ -127,6 +137,13 @@ mod tests {
             ("::1", "fe80::7", false),
             ("::ffff:127.0.0.1", "::ffff:10.0.0.7", false),
             ("10.0.0.1", "10.0.0.7", true),
+            ("10.0.0.1", "192.0.2.7", true),
+            ("169.254.170.2", "169.254.170.2", true),
+            ("169.254.170.2", "172.17.0.2", true),
+            ("169.254.170.2", "100.64.0.9", true),
+            ("169.254.170.2", "192.0.2.7", false),
+            ("169.254.170.2", "100.128.0.9", false),
+            ("fd00:ec2::23", "2001:db8::7", true),
         ] {
             assert_eq!(is_plausible(own.parse().unwrap(), peer.parse().unwrap()), plausible, "{own} from {peer}");
         }

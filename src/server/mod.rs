@@ -10,13 +10,17 @@ mod descriptors;
 mod grpc;
 mod guard;
 mod http;
+mod lines;
 mod listen;
+mod patient;
 mod peer;
 pub mod proto;
 mod reply;
 mod report;
 mod settings;
 mod socket;
+mod status;
+pub mod tls;
 
 use std::future::Future;
 use std::io;
@@ -26,6 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use ::http::HeaderMap;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -38,6 +43,7 @@ use crate::clock::{Clock, rfc3339};
 use crate::error::{Error, Kind};
 use crate::metrics::{Listener, Metrics, Outcome};
 use crate::model::{Ask, Caller, Question};
+use crate::trace::Trail;
 use crate::upstream::Flow;
 
 pub use accept::{Connections, serve_http1};
@@ -49,6 +55,8 @@ use listen::bind;
 use peer::Peer;
 use report::Reporter;
 use socket::Socket;
+use status::Samples;
+use tls::Tls;
 
 /// Where the doors are and how much may come in.
 #[derive(Clone, Debug)]
@@ -61,6 +69,10 @@ pub struct Config {
     pub grpc_uds: Option<PathBuf>,
     /// Who may use that socket.
     pub grpc_uds_peers: LocalPeers,
+    /// What the HTTP and the gRPC door show; without it, they are plain. The other doors always are.
+    pub tls: Option<Arc<Tls>>,
+    /// Whether the gRPC door tells its interface to those who ask.
+    pub grpc_reflection: bool,
     /// The admin door.
     pub admin: SocketAddr,
     /// The door of scrapers and kubelets, if there is one.
@@ -121,6 +133,9 @@ pub struct House {
     http: SocketAddr,
     request_ids: AtomicU64,
     ready_once: AtomicBool,
+    samples: Samples,
+    /// When the doors were opened, by the boot-time clock.
+    started: Duration,
 }
 
 /// Bound and not yet serving.
@@ -180,6 +195,8 @@ impl Doors {
             broker,
             metrics,
             reporter: Reporter::new(clock.clone()),
+            started: clock.now().boot,
+            samples: Samples::default(),
             clock,
             phase: phase.clone(),
             audit,
@@ -189,7 +206,7 @@ impl Doors {
             health: HealthReporter::new(),
             ready_once: AtomicBool::new(false),
         });
-        let shared = house.settings.places();
+        let (shared, encrypted) = (house.settings.places(), house.settings.now().tls.is_some());
         let [own, scrapers] = std::array::from_fn(|_| Arc::new(Places::new(ADMIN_CONNECTIONS)));
         let connections =
             |places: &Arc<Places>| Connections::new(Arc::clone(places), Arc::clone(&house.metrics), phase.clone());
@@ -204,13 +221,15 @@ impl Doors {
             }
         };
         tokio::join!(
-            connections(shared).serve(self.http, http::door(&house, http)),
-            connections(shared).serve(self.grpc, grpc::door(&house, grpc)),
+            connections(shared).encrypted(encrypted).serve(self.http, http::door(&house, http)),
+            connections(shared).encrypted(encrypted).serve(self.grpc, grpc::door(&house, grpc)),
             connections(&own).serve(self.admin, admin::door(&house, admin)),
             metrics_door,
             unix_door,
             grpc::watch_health(&house),
+            tls::watch(&house),
             until_stopping(&house, house.broker.sweep_sessions()),
+            until_stopping(&house, house.samples.take_always(&house.metrics)),
         );
         Ok(())
     }
@@ -221,6 +240,17 @@ impl House {
         *self.phase.borrow()
     }
 
+    /// What the next request is known by; it came with `headers`.
+    fn trail(&self, listener: Listener, headers: &HeaderMap) -> Trail {
+        Trail::begin(self.request_ids.fetch_add(1, Ordering::Relaxed), headers, listener.as_str())
+    }
+
+    /// Counts a panic of a request's handler, and says what its caller is told.
+    fn panicked(&self) -> Error {
+        self.metrics.panics.inc();
+        Error::new(Kind::Internal, "a request's handler panicked: this is a bug")
+    }
+
     /// Counts one answered request that came in at `started`, by the boot-time clock.
     fn answered(&self, listener: Listener, outcome: Outcome, started: Duration) {
         let took = self.clock.now().boot.saturating_sub(started);
@@ -228,22 +258,30 @@ impl House {
         debug!(listener = listener.as_str(), outcome = outcome.as_str(), took_us = took.as_micros(), "answered");
     }
 
+    /// Where a session's credentials are.
+    fn credentials_uri(&self, session_id: &str) -> String {
+        let (scheme, authority) = match &self.settings.now().tls {
+            Some(tls) => ("https", tls.authority(self.http)),
+            None => ("http", self.http.to_string()),
+        };
+        format!("{scheme}://{authority}/v1/sessions/{session_id}")
+    }
+
     /// Writes a decision on credentials into the audit log.
-    fn audited(&self, listener: Listener, peer: Peer, ask: Option<&Ask>, done: &Result<Grant, Error>) {
+    fn audited(&self, listener: Listener, peer: Peer, trail: &Trail, ask: Option<&Ask>, done: &Result<Grant, Error>) {
         self.audit.tell(|| {
             let time = rfc3339(self.clock.now().wall);
-            let request_id = self.request_ids.fetch_add(1, Ordering::Relaxed);
             let profile = ask.map(|ask| ask.profile.clone());
             let flow = profile.as_deref().and_then(|profile| self.broker.flow(profile)).map(Flow::as_str);
-            let line = Line::empty(time, listener.as_str(), peer.to_string(), profile, request_id);
-            audit_line(Line { flow, ..line }, done)
+            let line = Line::empty(time, listener.as_str(), peer.to_string(), profile, trail.id());
+            audit_line(Line { flow, trace_id: trail.trace_id(), ..line }, done)
         });
     }
 
     /// The same for what was found by the short way; nothing is made of it where there is no audit log.
-    fn audited_hit(&self, listener: Listener, peer: Peer, question: Question<'_>, hit: &Hit<'_>) {
+    fn audited_hit(&self, listener: Listener, peer: Peer, trail: &Trail, question: Question<'_>, hit: &Hit<'_>) {
         if self.audit.is_on() {
-            self.audited(listener, peer, Some(&question.to_ask()), &Ok(hit.to_grant()));
+            self.audited(listener, peer, trail, Some(&question.to_ask()), &Ok(hit.to_grant()));
         }
     }
 

@@ -7,6 +7,7 @@ use tracing::{info, warn};
 use crate::clock::Clock;
 use crate::error::{Error, Kind};
 use crate::metrics::Listener;
+use crate::trace::Trail;
 
 /// Lines of one level in one second. Anybody on loopback can send garbage by the thousand, and an outage fails every
 /// miss; the metrics count them all.
@@ -33,17 +34,18 @@ impl Reporter {
     }
 
     /// Tells of `error`. What callers bring about all day is not a warning.
-    pub(super) fn tell(&self, listener: Listener, error: &Error) {
+    pub(super) fn tell(&self, listener: Listener, error: &Error, trail: &Trail) {
         let (listener, kind, cause) = (listener.as_str(), error.kind(), error.cause());
         let second = self.clock.now().boot.as_secs();
         let ours =
             matches!(kind, Kind::UpstreamDenied | Kind::UpstreamUnavailable | Kind::KeysUnavailable | Kind::Internal);
         let budget = if ours { &self.warnings } else { &self.notices };
         let Some(withheld) = budget.take(second) else { return };
+        let (request_id, trace_id) = (trail.id(), trail.trace_id());
         if ours {
-            warn!(listener, ?kind, cause, withheld, "refused");
+            warn!(listener, ?kind, cause, withheld, request_id, trace_id, "refused");
         } else {
-            info!(listener, ?kind, cause, withheld, "refused");
+            info!(listener, ?kind, cause, withheld, request_id, trace_id, "refused");
         }
     }
 }

@@ -56,7 +56,7 @@ impl Api for Calls {
                 .set_custom_role_arn(order.role.as_ref().map(ToString::to_string))
                 .set_logins(order.logins());
             let answer = request.send().await.map_err(|error| self.failure(operation, &error, order.secret()))?;
-            let request_id = answer.request_id().map(ToOwned::to_owned);
+            let request_id = answer.request_id().map(|id| classify::presentable(id, order.secret()));
             let parts = answer.credentials.map(|held| Parts {
                 access_key_id: held.access_key_id,
                 secret: held.secret_key,
@@ -78,7 +78,7 @@ impl Api for Calls {
             let request =
                 self.cognito(order, operation)?.get_open_id_token().identity_id(&*id.0).set_logins(order.logins());
             let answer = request.send().await.map_err(|error| self.failure(operation, &error, order.secret()))?;
-            let request_id = answer.request_id().map(ToOwned::to_owned);
+            let request_id = answer.request_id().map(|id| classify::presentable(id, order.secret()));
             let token = answer.token.filter(|token| !token.is_empty());
             accept::same_identity(operation, answer.identity_id.as_deref(), id)
                 .and_then(|()| token.ok_or_else(|| Failure::invalid(operation, "the answer holds no token")))
@@ -110,7 +110,7 @@ impl Api for Calls {
             let answer = answer.map_err(|error| self.failure(operation, &error, token.expose_secret()))?;
             #[expect(deprecated, reason = "its successor is not answered everywhere yet")]
             packed(operation, answer.packed_policy_size);
-            let request_id = answer.request_id().map(ToOwned::to_owned);
+            let request_id = answer.request_id().map(|id| classify::presentable(id, token.expose_secret()));
             let (parts, lifetime) = (answer.credentials.map(Parts::from), order.target.lifetime());
             accept::credentials(operation, parts, Some(role.clone()), Some(id.clone()), lifetime, self.clock.now())
                 .map_err(|failure| Failure { request_id, ..failure })
@@ -136,7 +136,7 @@ impl Api for Calls {
             let answer = request.send().await.map_err(|error| self.failure(operation, &error, order.secret()))?;
             #[expect(deprecated, reason = "its successor is not answered everywhere yet")]
             packed(operation, answer.packed_policy_size);
-            let request_id = answer.request_id().map(ToOwned::to_owned);
+            let request_id = answer.request_id().map(|id| classify::presentable(id, order.secret()));
             let (parts, lifetime) = (answer.credentials.map(Parts::from), order.target.lifetime());
             accept::credentials(operation, parts, Some(role.clone()), None, lifetime, self.clock.now())
                 .map_err(|failure| Failure { request_id, ..failure })

@@ -169,7 +169,7 @@ fn describe<E>(error: &SdkError<E, Response>, status: Option<u16>) -> String {
 }
 
 /// `text` cut to a length, on one line, without `secret`.
-fn presentable(text: &str, secret: &str) -> String {
+pub(super) fn presentable(text: &str, secret: &str) -> String {
     if !secret.is_empty() && text.contains(secret) {
         return "(text withheld: it echoes the token)".to_owned();
     }

@@ -53,11 +53,29 @@ impl Clients {
         let own = match (config.own_identity, own) {
             (false, _) => None,
             (true, Some(given)) => Some(given),
-            (true, None) => Some(own_identity(config).await),
+            (true, None) => Some(default_identity(config.sts_regions.first().map_or("", String::as_str)).await),
         };
         let sts = config.sts_regions.iter().map(|region| (region.clone(), sts(region, config, own.clone())));
         Self { cognito: cognito.collect(), sts: sts.collect() }
     }
+}
+
+/// Clients of identity pools that sign, by region: for the calls of an operator, not of the broker.
+pub(super) async fn signing(
+    config: &Config,
+    own: Option<SharedCredentialsProvider>,
+) -> HashMap<String, aws_sdk_cognitoidentity::Client> {
+    let mut found = HashMap::new();
+    for region in &config.pool_regions {
+        let own = match &own {
+            Some(given) => given.clone(),
+            None => default_identity(region).await,
+        };
+        let unsigned = cognito(region, config);
+        let signed = unsigned.config().to_builder().credentials_provider(own).build();
+        found.insert(region.clone(), aws_sdk_cognitoidentity::Client::from_conf(signed));
+    }
+    found
 }
 
 fn cognito(region: &str, config: &Config) -> aws_sdk_cognitoidentity::Client {
@@ -98,9 +116,8 @@ fn sts(region: &str, config: &Config, own: Option<SharedCredentialsProvider>) ->
 
 /// AWS's default chain: environment, profile, web identity, container role, instance role. The SDK caches and renews
 /// what it finds.
-async fn own_identity(config: &Config) -> SharedCredentialsProvider {
-    let region = config.sts_regions.first().cloned().map(Region::new);
-    let chain = DefaultCredentialsChain::builder().region(region).build().await;
+async fn default_identity(region: &str) -> SharedCredentialsProvider {
+    let chain = DefaultCredentialsChain::builder().region(Region::new(region.to_owned())).build().await;
     SharedCredentialsProvider::new(chain)
 }
 

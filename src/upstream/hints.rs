@@ -143,4 +143,12 @@ mod tests {
         }
         assert_eq!(hint("something new"), None);
     }
+
+    #[test]
+    fn the_operator_finds_every_text_and_hint_in_the_documentation() {
+        let page = include_str!("../../docs/operations.md");
+        for (fragment, hint) in HINTS {
+            assert!(page.contains(&format!("| … {fragment} … | {hint} |")), "{fragment} | {hint}");
+        }
+    }
 }

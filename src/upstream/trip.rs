@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::metrics::{Operation, Result as Outcome};
 use crate::model::{Credentials, IdentityId, RoleArn};
+use crate::trace;
 use crate::upstream::api::Calling;
 use crate::upstream::budget::{Places, Quota, Sent};
 use crate::upstream::flows::Aws;
@@ -91,8 +92,12 @@ impl<'a> Trip<'a> {
         if !self.aws.api.tells_departures() {
             sent.ticket().departs();
         }
+        let traced = trace::Call::begin(operation.as_str());
         let done = departure::told(Arc::clone(sent.ticket()), call).await;
-        under_way.ended(done.as_ref().map_or_else(|failure| Outcome::from(failure.class), |_| Outcome::Ok));
+        let outcome = done.as_ref().map_or_else(|failure| Outcome::from(failure.class), |_| Outcome::Ok);
+        under_way.ended(outcome);
+        let request_id = done.as_ref().err().and_then(|failure| failure.request_id.as_deref());
+        traced.end(outcome.as_str(), done.is_err(), request_id);
         if done.as_ref().is_err_and(|failure| failure.code == accept::MISMATCH) {
             metrics.identity_mismatch.inc();
         }

@@ -3,12 +3,15 @@
 //! Every other source of credentials is pinned to nothing (`clients/env.json`), so that a client which fails here has
 //! nowhere else to turn. ministack checks signatures, session tokens and policies; only it can prove a role by use.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
 use crate::support::daemon::Daemon;
+use crate::support::example::built;
+use crate::support::http;
 use crate::support::third_party::{MINISTACK, World, client, configuration, isolate};
 use crate::support::tools::TOOLS;
 
@@ -55,7 +58,7 @@ impl Client {
             Self::Boto3 => python("boto3_client.py"),
             Self::AwsCli => python("aws_cli_client.py"),
             Self::JavaScript => node("js_client.mjs"),
-            Self::Rust => Command::new(example("whoami")),
+            Self::Rust => Command::new(built("whoami")),
             Self::GrpcPython => python("grpc_client.py"),
             Self::GrpcNode => node("grpc_client.mjs"),
         };
@@ -95,12 +98,6 @@ impl Client {
     }
 }
 
-pub fn example(name: &str) -> std::path::PathBuf {
-    let path = Path::new(env!("CARGO_BIN_EXE_cupbearer")).with_file_name("examples").join(name);
-    assert!(path.exists(), "{} is missing: cargo build --examples", path.display());
-    path
-}
-
 struct Scene {
     daemon: Daemon,
     world: &'static World,
@@ -119,6 +116,18 @@ impl Scene {
         Self { daemon, world, dir }
     }
 
+    /// Has the broker hold what `user` is going to ask for: the JavaScript SDK gives up after a second, and does not try
+    /// again, and a busy machine may need longer for a first answer.
+    async fn warm(&self, door: SocketAddr, user: &str, profile: &str) {
+        let path = format!("/v1/credentials/{profile}");
+        for _ in 0..20 {
+            // Nobody listens any more where the broker has ended.
+            if http::credentials(door, &path, self.world.fact(&format!("tokens.{user}"))).await.status != 503 {
+                return;
+            }
+        }
+    }
+
     /// Lets `client` do its errand as `user`, with the named profile.
     async fn send<T: Send + 'static>(
         &self,
@@ -128,6 +137,9 @@ impl Scene {
         how: impl FnOnce(Client, &Errand<'_>) -> T + Send + 'static,
     ) -> T {
         let (http, grpc) = (self.daemon.address("http").await, self.daemon.address("grpc").await);
+        if client == Client::JavaScript && user != "expired" {
+            self.warm(http, user, profile).await;
+        }
         let token = self.dir.path().join(user);
         let world = self.world;
         let errand = move || {

@@ -48,7 +48,7 @@ async fn a_newcomer_gets_credentials() {
     ] {
         assert!(told.contains(&line), "{line} is not among:\n{told}");
     }
-    let mut grpc = std::process::Command::new(crate::clients::example("get_credentials"));
+    let mut grpc = std::process::Command::new(crate::support::example::built("get_credentials"));
     grpc.arg(daemon.address("grpc").await.to_string()).arg(dir.join("alice.jwt")).arg("editor");
     let done = tokio::task::spawn_blocking(move || grpc.output().unwrap()).await.unwrap();
     assert!(String::from_utf8_lossy(&done.stdout).contains("role/rbac-users-editor-role"), "{done:?}");

@@ -26,7 +26,17 @@ pub async fn ask(
     role: &str,
     deadline: Option<Duration>,
 ) -> Result<GetCredentialsResponse, Status> {
-    let mut client = CredentialBrokerClient::new(channel(address).await);
+    ask_on(channel(address).await, token, role, deadline).await
+}
+
+/// The same on a channel that there is.
+pub async fn ask_on(
+    channel: Channel,
+    token: &str,
+    role: &str,
+    deadline: Option<Duration>,
+) -> Result<GetCredentialsResponse, Status> {
+    let mut client = CredentialBrokerClient::new(channel);
     let message = GetCredentialsRequest { role: role.to_owned(), ..GetCredentialsRequest::default() };
     let mut request = Request::new(message);
     let value = MetadataValue::try_from(format!("Bearer {token}")).unwrap();
@@ -193,4 +203,52 @@ async fn health_follows_readiness() {
     assert!(ask(scene.grpc, &token("alice"), "", None).await.is_ok(), "still serving");
     let other = HealthCheckRequest { service: "nobody".to_owned() };
     assert_eq!(client.check(other).await.unwrap_err().code(), Code::NotFound);
+}
+
+/// The services that reflection names, or why it does not.
+async fn reflected(address: SocketAddr) -> Result<Vec<String>, Status> {
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+    use tonic_reflection::pb::v1::{ServerReflectionRequest, server_reflection_client::ServerReflectionClient};
+
+    let request =
+        |asked| ServerReflectionRequest { message_request: Some(asked), ..ServerReflectionRequest::default() };
+    let asked = [
+        request(MessageRequest::ListServices(String::new())),
+        request(MessageRequest::FileContainingSymbol("cupbearer.v1.CredentialBroker".to_owned())),
+    ];
+    let mut client = ServerReflectionClient::new(channel(address).await);
+    let mut answers = client.server_reflection_info(futures::stream::iter(asked)).await?.into_inner();
+    let mut names = Vec::new();
+    while let Some(answer) = answers.message().await? {
+        match answer.message_response {
+            Some(MessageResponse::ListServicesResponse(list)) => {
+                names.extend(list.service.into_iter().map(|one| one.name))
+            }
+            Some(MessageResponse::FileDescriptorResponse(file)) => {
+                let text = String::from_utf8_lossy(&file.file_descriptor_proto[0]).into_owned();
+                assert!(text.contains("WatchCredentials"), "{text}");
+                names.push("file".to_owned());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    Ok(names)
+}
+
+#[tokio::test]
+async fn reflection_is_off_until_it_is_asked_for() {
+    let scene = Scene::new().await;
+    assert_eq!(reflected(scene.grpc).await.unwrap_err().code(), Code::Unimplemented);
+    let file = scene.path("cupbearer.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("[server]", "[server]\ngrpc_reflection = true")).unwrap();
+    scene.daemon.wait_for(|daemon| daemon.log().contains("is in force").then_some(())).await.unwrap();
+    let names = reflected(scene.grpc).await.unwrap();
+    for name in
+        ["cupbearer.v1.CredentialBroker", "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "file"]
+    {
+        assert!(names.iter().any(|found| found == name), "{name}: {names:?}");
+    }
+    assert_eq!(scene.proxy.calls("GetId"), 0);
 }

@@ -5,20 +5,30 @@
 #![allow(clippy::disallowed_methods, reason = "tests see the real clock and their own environment")]
 #![allow(clippy::print_stdout, reason = "figures are told with --nocapture")]
 
+mod attacks;
 mod clients;
 mod cognito_local;
+mod confined;
 mod core;
+mod deploy;
 mod dev;
+mod docs;
+mod doctor;
 mod doors;
 mod doors_metrics;
 mod doors_socket;
+mod doors_tls;
+mod examples;
+mod exec;
 mod faults;
 mod floors;
 mod flows;
+mod fuzz;
 mod grpc;
 mod leaks;
 mod lifecycle;
 mod metrics;
+mod notify;
 mod readme;
 mod refresh;
 mod refusals;
@@ -26,6 +36,8 @@ mod reload;
 mod sessions;
 mod simulation;
 mod state;
+mod status;
 mod support;
 mod third_party;
+mod traces;
 mod upstream;

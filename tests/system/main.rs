@@ -8,10 +8,18 @@
 #[path = "../it/support/mod.rs"]
 mod support;
 
+mod beyond;
 mod clocks;
+mod crowds;
+mod go;
+mod heap;
+mod least;
 mod memory;
 mod names;
+mod observability;
+mod release;
 mod soak;
+mod status;
 
 use std::process::{Command, Output, Stdio};
 

@@ -3,6 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Command;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -14,27 +15,29 @@ use crate::support::settings::Settings;
 use crate::support::tls::Authority;
 
 /// The name that AWS has here.
-const NAME: &str = "cognito-identity.test";
+pub(crate) const NAME: &str = "cognito-identity.test";
 
 /// What the resolver does.
 #[derive(Clone, Copy, Debug)]
-enum Mood {
+pub(crate) enum Mood {
     Says(Ipv4Addr),
     Fails,
     Silent,
 }
 
 /// A resolver on an address of its own, since its port cannot be chosen; it ends with the process.
-struct Resolver {
-    address: SocketAddr,
+pub(crate) struct Resolver {
+    pub(crate) address: SocketAddr,
     mood: Arc<Mutex<Mood>>,
 }
 
 impl Resolver {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
+        static COUNT: AtomicU8 = AtomicU8::new(53);
         let pid = std::process::id();
         let [.., high, low] = pid.to_be_bytes();
-        let address = SocketAddr::from((Ipv4Addr::new(127, 53, high, low.clamp(1, 254)), 53));
+        let second = COUNT.fetch_add(1, Ordering::Relaxed);
+        let address = SocketAddr::from((Ipv4Addr::new(127, second, high, low.clamp(1, 254)), 53));
         let socket = UdpSocket::bind(address).expect("port 53 of a loopback address; be root");
         let mood = Arc::new(Mutex::new(Mood::Silent));
         let told = Arc::clone(&mood);
@@ -50,7 +53,7 @@ impl Resolver {
         Self { address, mood }
     }
 
-    fn set(&self, mood: Mood) {
+    pub(crate) fn set(&self, mood: Mood) {
         *self.mood.lock().unwrap() = mood;
     }
 }

@@ -59,6 +59,7 @@ pub(super) struct Entry {
     pub(super) spread: f64,
     /// Its part in the demand.
     pub(super) load: Load,
+    pub(super) cause: crate::trace::Cause,
     /// Tells the due time that counts from older ones in the queue.
     generation: u64,
     due: Duration,
@@ -145,6 +146,7 @@ impl Entries {
             valid_from: 0,
             spread: self.chance.spread(),
             load: Load::default(),
+            cause: Default::default(),
             generation: 0,
             due: Duration::ZERO,
         };
@@ -192,6 +194,11 @@ impl Entries {
             return None;
         }
         self.coldest(self.sample())
+    }
+
+    /// Every entry.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Entry> {
+        self.by_key.values()
     }
 
     /// The keys of all entries that a purge means.

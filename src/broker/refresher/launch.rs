@@ -13,8 +13,10 @@ use crate::broker::key::Key;
 use crate::broker::queue::Place;
 use crate::clock::Moment;
 use crate::error::{Error, Kind};
-use crate::metrics::Operation;
-use crate::upstream::{Flight, Flow, Lane, Rank};
+use crate::metrics::{Operation, Result as Outcome};
+use crate::model::Credentials;
+use crate::trace;
+use crate::upstream::{Failure, Flight, Flow, Lane, Rank};
 
 /// What became of an attempt to begin an exchange.
 enum Start {
@@ -118,6 +120,9 @@ impl Refresher {
         match Arc::clone(&rulebook.exchange).begin(order, rank) {
             Err(at) => return Start::NotBefore(at),
             Ok(flight) => {
+                let cause = std::mem::take(&mut entry.cause);
+                let name = if cause.is_none() { "refresh" } else { "exchange" };
+                let flight = trace::caused(cause, name, flow.as_str(), flight, outcome);
                 // In flight once it is among the flights, not before: a panic in between would leave an entry that waits
                 // for a landing for ever. Until then it is queued, and goes with the panic; its place is void then.
                 self.fly(key, flow, flight);
@@ -156,6 +161,14 @@ impl Refresher {
         answer(entry, &Err(error));
         entry.stage = Stage::Idle;
         self.consider(key, self.clock.now().boot);
+    }
+}
+
+/// How an exchange went, for its trace.
+fn outcome(done: &Result<Credentials, Failure>) -> (&'static str, bool) {
+    match done {
+        Ok(_) => ("ok", false),
+        Err(failure) => (Outcome::from(failure.class).as_str(), true),
     }
 }
 

@@ -9,6 +9,9 @@ mod land;
 mod launch;
 mod reload;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,10 +24,12 @@ use tokio::sync::mpsc;
 
 use crate::broker::cache::Cache;
 use crate::broker::entries::{Entries, Full, Stage};
-use crate::broker::key::Key;
+use crate::broker::floods::{Allowances, Floods};
+use crate::broker::key::{Key, Subject};
 use crate::broker::queue::Queue;
 use crate::broker::rulebook::InForce;
 use crate::broker::schedule::{Policy, Step};
+use crate::broker::survey::Survey;
 use crate::broker::wishes::{Miss, Selector, Wish};
 use crate::chance::Chance;
 use crate::clock::Clock;
@@ -46,6 +51,8 @@ pub struct Limits {
     pub concurrency: usize,
     /// Longest time for one exchange.
     pub exchange_timeout: Duration,
+    /// What is too often.
+    pub floods: Floods,
 }
 
 /// Runs until the last reader is gone.
@@ -54,6 +61,8 @@ pub struct Refresher {
     cache: Arc<Cache>,
     rulebook: InForce,
     entries: Entries,
+    /// Exchanges that each user's misses may begin.
+    misses: Allowances,
     /// What a reload left to be decided again.
     doubted: VecDeque<Key>,
     queue: Queue,
@@ -90,6 +99,7 @@ impl Refresher {
             cache,
             rulebook,
             entries: Entries::new(limits.entries, limits.entries_per_subject, chance),
+            misses: Allowances::new(limits.floods.misses_per_subject),
             doubted: VecDeque::new(),
             queue: Queue::default(),
             next_launch: None,
@@ -136,6 +146,7 @@ impl Refresher {
             Wish::Nudge(key) => self.consider(key, self.clock.now().boot),
             // One who asked and hung up needs no number.
             Wish::Purge(selector, done) => drop(done.send(self.purge(&selector))),
+            Wish::Survey(done) => drop(done.send(Survey::of(&self.entries, self.clock.now()))),
         }
     }
 
@@ -147,7 +158,12 @@ impl Refresher {
             miss.waiter.send(Err(error)).ok();
             return;
         }
-        if self.entries.get_mut(&miss.key).is_none() {
+        let (is_new, payer) = (self.entries.get_mut(&miss.key).is_none(), payer(&miss));
+        if is_new {
+            if !self.misses.take(payer, now.boot) {
+                miss.waiter.send(Err(too_often())).ok();
+                return;
+            }
             if let Err(full) = self.make_room(&miss) {
                 miss.waiter.send(Err(full.into())).ok();
                 return;
@@ -156,7 +172,7 @@ impl Refresher {
         }
         let Some(entry) = self.entries.get_mut(&miss.key) else { return };
         // Who comes by the newest rulebook shows that the entry is right by it.
-        (entry.wanted.planned, entry.wanted.ask) = (miss.wanted.planned, miss.wanted.ask);
+        (entry.wanted.planned, entry.wanted.ask) = (miss.wanted.planned, Arc::clone(&miss.wanted.ask));
         entry.slot.offer_login(|| miss.token.take(), miss.token_expires, now);
         // The miss may have raced a landing.
         if let Some(credentials) = entry.slot.take_first(miss.holder, now) {
@@ -167,7 +183,12 @@ impl Refresher {
             miss.waiter.send(Err(error.clone())).ok();
             return;
         }
+        if !is_new && entry.can_move_up() && !self.misses.take(payer, now.boot) {
+            miss.waiter.send(Err(too_often())).ok();
+            return;
+        }
         entry.wait(miss.waiter, miss.holder, now);
+        entry.cause = std::mem::take(&mut entry.cause).or(miss.cause);
         // An entry that is queued in the background moves up; its old place in the queue is void by its stage then.
         if entry.can_move_up() {
             self.queue_foreground(miss.key);
@@ -288,6 +309,17 @@ impl LongLived for Refresher {
     fn risen(&mut self) {
         self.alive.store(true, Ordering::Relaxed);
     }
+}
+
+/// Whose allowance an exchange uses up that this miss begins; those who join one that is under way, or hear of its failure,
+/// are free. Nobody knows who a guest is, so that all of a profile's are one.
+fn payer(miss: &Miss) -> Subject {
+    if miss.token.is_some() { miss.wanted.subject } else { Subject::guest(&miss.wanted.ask.profile, "") }
+}
+
+fn too_often() -> Error {
+    let cause = "this user asks for new credentials too often (limits.misses_per_subject_per_second)";
+    Error::new(Kind::TooManyRequests, cause)
 }
 
 impl From<Full> for Error {

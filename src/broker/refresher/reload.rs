@@ -16,6 +16,7 @@ impl Refresher {
     pub(super) fn reload(&mut self, reload: Reload) {
         self.policy = reload.policy;
         self.limits = reload.limits;
+        self.misses.change(self.limits.floods.misses_per_subject);
         let rulebook = self.rulebook.load_full();
         self.doubted = self.entries.keys_where(|entry| rulebook.doubts(&entry.wanted)).into();
         self.entries.resize(self.limits.entries, self.limits.entries_per_subject);

@@ -130,7 +130,11 @@ impl Broker {
             return Err(Error::new(Kind::InvalidRequest, "the session has no refresh token that could be revoked"));
         }
         let session = self.sessions.close(id, subject, now)?;
-        Ok(revoke.then(|| Revoking(self.sessions.agenda.revoke(session))))
+        if !revoke {
+            session.forget_refresh_token();
+            return Ok(None);
+        }
+        Ok(Some(Revoking(self.sessions.agenda.revoke(session))))
     }
 
     /// Lets the renewals and revocations that are under way end, and begins no more: a refresh token that was rotated and

@@ -233,7 +233,9 @@ impl Sessions {
         let sessions = self.by_id.pin();
         let gone: Vec<_> = sessions.values().filter(|session| meant(session)).cloned().collect();
         for session in &gone {
-            self.remove(session);
+            if self.remove(session) && session.is_closed() {
+                session.forget_refresh_token();
+            }
         }
     }
 
@@ -270,7 +272,8 @@ impl Sessions {
         room
     }
 
-    /// Whether it was there. A configured one stays, without its login.
+    /// Whether it was there. A configured one stays, without its login. The refresh token of another one is left to whoever
+    /// removes it, who may have to revoke it.
     fn remove(&self, session: &Arc<Session>) -> bool {
         let Some(owner) = session.owner else {
             session.wipe();

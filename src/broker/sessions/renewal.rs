@@ -180,6 +180,12 @@ impl Renewal {
         }
     }
 
+    /// Forgets the refresh token and what was got for it: the session is closed.
+    pub(super) fn forget(&self) {
+        let mut cell = self.cell();
+        *cell = Cell::empty(cell.client.clone(), cell.token_use);
+    }
+
     fn later(&self, what: &str, error: &io::Error) -> Trouble {
         let path = self.file.as_ref().map(|file| file.path().display().to_string()).unwrap_or_default();
         Trouble::Later(Class::Unavailable, format!("refresh_token_file {path} {what}: {error}"))

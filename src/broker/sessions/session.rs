@@ -142,6 +142,16 @@ impl Session {
             // Of two that are the first ones at once, one stays.
             None => drop(self.renewal.set(Renewal::new(trade))),
         }
+        if self.is_closed() {
+            self.forget_refresh_token();
+        }
+    }
+
+    /// For a session that is closed: the map frees its sessions by and by only.
+    pub(super) fn forget_refresh_token(&self) {
+        if let Some(renewal) = self.renewal.get() {
+            renewal.forget();
+        }
     }
 
     /// There will be no newer login: the one that is there is wiped, and who asks is told `why`.

@@ -89,6 +89,7 @@ fn over_with(session: &Session, renewal: &Renewal, held: &renewal::Trade, why: E
 /// Ends a closed session's refresh token.
 pub(super) async fn revoke(user_pools: &dyn UserPools, session: &Session) -> Result<(), Error> {
     let Some(held) = session.renewal().and_then(Renewal::held) else { return Ok(()) };
+    session.forget_refresh_token();
     for tried in 1.. {
         let Err(failure) = user_pools.revoke(&held.client, &held.refresh).await else { break };
         let kind = if failure.class == Class::Denied { Kind::UpstreamDenied } else { Kind::UpstreamUnavailable };

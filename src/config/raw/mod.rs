@@ -23,6 +23,7 @@ pub(super) struct Document {
     /// `state.dir`
     pub(super) state_dir: Field<String>,
     pub(super) audit: Audit,
+    pub(super) tracing: Tracing,
     pub(super) admin: Admin,
 }
 
@@ -35,7 +36,17 @@ pub(super) struct Server {
     pub(super) grpc_uds: Field<String>,
     pub(super) grpc_uds_allow_uids: Field<Numbers>,
     pub(super) grpc_uds_allow_gids: Field<Numbers>,
+    pub(super) grpc_reflection: Field<bool>,
+    pub(super) allow_non_loopback: Field<bool>,
+    pub(super) tls: Field<Tls>,
     pub(super) drain_seconds: Field<i64>,
+}
+
+/// `server.tls`
+pub(super) struct Tls {
+    pub(super) cert_file: Field<String>,
+    pub(super) key_file: Field<String>,
+    pub(super) client_ca_file: Field<String>,
 }
 
 /// `[aws]`
@@ -138,6 +149,12 @@ pub(super) struct Audit {
     pub(super) subject: Field<String>,
 }
 
+/// `[tracing]`
+pub(super) struct Tracing {
+    pub(super) otlp_endpoint: Field<String>,
+    pub(super) sample_ratio: Field<f64>,
+}
+
 /// `[admin]`
 pub(super) struct Admin {
     pub(super) token_file: Field<String>,
@@ -158,6 +175,7 @@ impl Document {
             configured_sessions: all(table.tables("configured_sessions"), ConfiguredSession::read),
             state_dir: only(table.table("state"), "dir"),
             audit: Audit::read(table.table("audit")),
+            tracing: Tracing::read(table.table("tracing")),
             admin: Admin::read(table.table("admin")),
         };
         table.finish(&[]);
@@ -175,10 +193,25 @@ impl Server {
             grpc_uds: table.take("grpc_uds"),
             grpc_uds_allow_uids: table.take("grpc_uds_allow_uids"),
             grpc_uds_allow_gids: table.take("grpc_uds_allow_gids"),
+            grpc_reflection: table.take("grpc_reflection"),
+            allow_non_loopback: table.take("allow_non_loopback"),
+            tls: table.present_table("tls").map(Tls::read),
             drain_seconds: table.take("drain_seconds"),
         };
-        table.finish(&["grpc_reflection", "allow_non_loopback", "tls"]);
+        table.finish(&[]);
         server
+    }
+}
+
+impl Tls {
+    fn read(mut table: Table<'_>) -> Self {
+        let tls = Self {
+            cert_file: table.take("cert_file"),
+            key_file: table.take("key_file"),
+            client_ca_file: table.take("client_ca_file"),
+        };
+        table.finish(&[]);
+        tls
     }
 }
 
@@ -324,6 +357,14 @@ impl Audit {
         let audit = Self { file: table.take("file"), subject: table.take("subject") };
         table.finish(&[]);
         audit
+    }
+}
+
+impl Tracing {
+    fn read(mut table: Table<'_>) -> Self {
+        let tracing = Self { otlp_endpoint: table.take("otlp_endpoint"), sample_ratio: table.take("sample_ratio") };
+        table.finish(&[]);
+        tracing
     }
 }
 

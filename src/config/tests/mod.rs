@@ -3,7 +3,10 @@
 mod any;
 mod flows;
 mod mutated;
+mod reference;
 
+use std::os::unix::fs::PermissionsExt;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::*;
@@ -38,6 +41,17 @@ fn no_env(_: &str) -> Option<String> {
     None
 }
 
+/// What the files `server.pem` and `server.key` hold.
+static PAIR: LazyLock<(String, String)> = LazyLock::new(|| pair(&["broker.test", "10.0.0.7"]));
+
+/// A certificate for these names, and its key.
+fn pair(names: &[&str]) -> (String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+    let certificate = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
+    (certificate.pem(), key.serialize_pem())
+}
+
 /// The files that a configuration can name.
 fn files_of_config(path: &Path) -> io::Result<Vec<u8>> {
     match path.to_str() {
@@ -46,6 +60,10 @@ fn files_of_config(path: &Path) -> io::Result<Vec<u8>> {
         Some("secret") => Ok(CLIENT_SECRET.into()),
         Some("refresh") => Ok(b"a-refresh-token\n".into()),
         Some("blank") => Ok(b"\n".into()),
+        Some("server.pem") => Ok(PAIR.0.clone().into()),
+        Some("server.key") => Ok(PAIR.1.clone().into()),
+        Some("nameless.pem") => Ok(pair(&[]).0.into()),
+        Some("other.key") => Ok(pair(&["other.test"]).1.into()),
         Some("refresh-${x") => Ok(vec![b'x'; 1_800]),
         _ => Err(io::ErrorKind::NotFound.into()),
     }
@@ -262,6 +280,37 @@ fn a_file_that_cannot_be_read_says_so() {
         fs::write(&token, "t".repeat(length) + "\r\n").unwrap();
         assert_eq!(load(&path).is_ok(), fits, "{length}");
     }
+}
+
+#[test]
+fn a_private_key_that_others_can_read_is_not_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let path = at("cupbearer.toml");
+    let tls = format!("[server.tls]\ncert_file = {:?}\nkey_file = {:?}\n", at("pem"), at("key"));
+    fs::write(&path, tls + &file("ok-minimal.toml")).unwrap();
+    fs::write(at("pem"), &PAIR.0).unwrap();
+    fs::write(at("key"), &PAIR.1).unwrap();
+    for (mode, fits) in [(0o600, true), (0o400, true), (0o640, true), (0o644, false), (0o660, false), (0o602, false)] {
+        fs::set_permissions(at("key"), fs::Permissions::from_mode(mode)).unwrap();
+        match load(&path) {
+            Ok(config) => assert!(fits && config.server.tls.is_some(), "{mode:o}"),
+            Err(faults) => assert!(!fits && faults.to_string().contains("others can read or write it"), "{faults}"),
+        }
+    }
+    fs::write(at("pem"), PAIR.0.repeat(1_000_000 / PAIR.0.len() + 100)).unwrap();
+    assert!(load(&path).err().unwrap().to_string().contains("it is too long"));
+}
+
+#[test]
+fn plain_doors_beyond_loopback_are_warned_of() {
+    let warnings = sound("ok-link-local.toml").warnings();
+    assert_eq!(warnings.len(), 2);
+    assert!(
+        warnings[0].starts_with("server.http: whatever on this node or link reaches 169.254.170.2 "),
+        "{warnings:?}"
+    );
+    assert!(sound("ok-doors.toml").warnings().is_empty(), "under TLS there is nothing to warn of");
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub(crate) fn answer(
 ) -> Response<Bytes> {
     let form = Form::of(request);
     let action = form.get("Action").unwrap_or_default();
-    let signer = || sigv4::signer(request, sessions, now);
+    let signer = || sigv4::signer(request, "sts", sessions, now);
     let outcome = match action {
         "GetCallerIdentity" => signer().map(|signer| caller_identity(&signer)),
         "AssumeRole" => signer().and_then(|signer| assume_role::answer(&form, &signer, sessions, now)),

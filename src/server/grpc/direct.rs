@@ -22,6 +22,7 @@ use crate::server::grpc::Connection;
 use crate::server::grpc::service::timestamp;
 use crate::server::http::bearer_text;
 use crate::server::proto::GetCredentialsRequest;
+use crate::trace::Trail;
 
 /// The method, as a request's path names it.
 const PATH: &str = "/cupbearer.v1.CredentialBroker/GetCredentials";
@@ -44,6 +45,7 @@ pub(super) fn is_for<B>(request: &HttpRequest<B>) -> bool {
 pub(super) fn answer(
     house: &House,
     connection: &Connection,
+    trail: &Trail,
     headers: &HeaderMap,
     body: &[u8],
 ) -> Option<HttpResponse<Body>> {
@@ -56,7 +58,7 @@ pub(super) fn answer(
     let question =
         Question { profile: named(asked.profile.as_str()).unwrap_or("default"), role: named(asked.role.as_str()) };
     let serve = |hit: Hit<'_>| {
-        house.audited_hit(connection.listener, connection.peer, question, &hit);
+        house.audited_hit(connection.listener, connection.peer, trail, question, &hit);
         let outcome = if hit.near_expiry { Outcome::NearExpiry } else { Outcome::Ok };
         (frame(hit.credentials, hit.caller.expires), outcome)
     };

@@ -2,6 +2,10 @@
 //! on a TCP and on a Unix socket.
 
 mod direct;
+mod frames;
+mod message;
+mod pulse;
+mod reflection;
 mod service;
 
 use std::convert::Infallible;
@@ -9,10 +13,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request as HttpRequest, Response as HttpResponse};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -22,6 +26,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::MissedTickBehavior;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tonic::{Code, Status};
@@ -36,10 +41,16 @@ use crate::model::Ask;
 use crate::server::accept::FIRST_BYTE_TIMEOUT;
 use crate::server::guard::Guard;
 use crate::server::http::ServeFuture;
+use crate::server::patient::Patient;
 use crate::server::peer::Peer;
 use crate::server::proto::CredentialBrokerServer;
+use crate::server::tls::{self, Card};
 use crate::server::{House, Limits, MAX_HEADERS, Phase, reply, stopping};
+use crate::trace::Trail;
 
+use frames::Frames;
+use message::Message;
+use pulse::{Counted, Fate, LOOK, Pulse, Seen};
 use service::Grpc;
 
 /// Most requests at once on one connection.
@@ -54,11 +65,16 @@ const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::fro
 /// Longest message; ours are a few hundred bytes.
 const MESSAGE_BYTES: usize = 32 * 1024;
 
+/// How the calls are named whose answers have no end: WatchCredentials, and the health service's Watch.
+const WATCH: [&str; 2] = ["/WatchCredentials", "/Watch"];
+
+/// Bytes of one frame, of one stream's messages that wait to be read, and of its answers that wait to be sent: a message fits.
+const FRAME_BYTES: u32 = 16 * 1024;
+const STREAM_WINDOW: u32 = 64 * 1024;
+const SEND_BYTES: usize = 64 * 1024;
+
 /// What every HTTP/2 connection begins with.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// Time for the first request of a connection.
-const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How often the health service looks whether readiness has changed.
 const HEALTH_PERIOD: Duration = Duration::from_millis(250);
@@ -71,13 +87,18 @@ pub(super) fn door(
     house: &Arc<House>,
     address: SocketAddr,
 ) -> impl Fn(TcpStream, watch::Receiver<Phase>) -> ServeFuture {
-    let door = Arc::new(Door::new(house, Guard::new(address)));
+    let door = Arc::new(Door::new(house, Guard::new(address).and_of_certificate(&house.settings)));
     move |stream: TcpStream, phase| {
         let door = Arc::clone(&door);
         Box::pin(async move {
             // One who is gone already is not served.
             let Ok(peer) = stream.peer_addr().map(Peer::Address) else { return };
-            enter(stream, phase, &door, Connection::new(Listener::Grpc, peer)).await;
+            let connection = Connection::new(Listener::Grpc, peer);
+            let Some(tls) = door.house.settings.now().tls.clone() else {
+                return enter(stream, phase, &door, connection).await;
+            };
+            let Some((stream, card)) = tls::greet(&door.house, Listener::Grpc, stream, tls).await else { return };
+            enter(stream, phase, &door, Connection { card: Some(Arc::new(card)), ..connection }).await;
         })
     }
 }
@@ -114,7 +135,7 @@ impl Door {
         let service = CredentialBrokerServer::new(Grpc(Arc::clone(house))).max_decoding_message_size(MESSAGE_BYTES);
         let health = tonic_health::server::HealthService::from_health_reporter(house.health.clone());
         let health = tonic_health::pb::health_server::HealthServer::new(health);
-        let routes = Routes::new(service).add_service(health).prepare();
+        let routes = reflection::add(Routes::new(service).add_service(health)).prepare();
         Self { house: Arc::clone(house), guard, routes }
     }
 }
@@ -124,12 +145,14 @@ impl Door {
 struct Connection {
     listener: Listener,
     peer: Peer,
+    /// What was shown, under TLS.
+    card: Option<Arc<Card>>,
     watches: Arc<Semaphore>,
 }
 
 impl Connection {
     fn new(listener: Listener, peer: Peer) -> Self {
-        Self { listener, peer, watches: Arc::new(Semaphore::new(WATCHES)) }
+        Self { listener, peer, card: None, watches: Arc::new(Semaphore::new(WATCHES)) }
     }
 
     /// For a request that no connection of this door brought.
@@ -138,8 +161,8 @@ impl Connection {
     }
 
     /// Writes a decision on what this connection's peer asked into the audit log.
-    fn audited(&self, house: &House, ask: Option<&Ask>, done: &Result<Grant, Error>) {
-        house.audited(self.listener, self.peer, ask, done);
+    fn audited(&self, house: &House, trail: &Trail, ask: Option<&Ask>, done: &Result<Grant, Error>) {
+        house.audited(self.listener, self.peer, trail, ask, done);
     }
 
     /// A watch lives for as long as its token; some streams are kept for calls that do not.
@@ -190,28 +213,35 @@ async fn serve(
 ) {
     let limits = door.house.settings.now().limits;
     let door = Arc::clone(door);
-    let asked = Arc::new(AtomicBool::new(false));
-    let seen = Arc::clone(&asked);
+    let pulse = Arc::new(Pulse::default());
+    let felt = Arc::clone(&pulse);
     let service = service_fn(move |mut request: HttpRequest<Incoming>| {
-        seen.store(true, Ordering::Relaxed);
+        felt.asked();
         request.extensions_mut().insert(connection.clone());
-        let (door, connection) = (Arc::clone(&door), connection.clone());
-        async move { Ok::<_, Infallible>(answer(&door, &connection, request).await) }
-    });
-    let serving = builder(limits).serve_connection(TokioIo::new(stream), service);
-    let mut serving = pin!(serving);
-    let silent = async {
-        tokio::time::sleep(FIRST_REQUEST_TIMEOUT).await;
-        if asked.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
+        let (door, connection, pulse) = (Arc::clone(&door), connection.clone(), Arc::clone(&felt));
+        async move {
+            let watch = WATCH.iter().any(|name| request.uri().path().ends_with(name));
+            let answer = answer(&door, &connection, request.map(Message::new)).await;
+            Ok::<_, Infallible>(Counted::response(answer, &pulse, watch))
         }
-    };
-    let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
-        () = silent => return,
-        () = stopping(&mut phase) => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
+    });
+    let serving = builder(limits).serve_connection(TokioIo::new(Patient::new(stream)), service);
+    let mut serving = pin!(serving);
+    let (mut seen, mut looks) = (Seen::default(), tokio::time::interval(LOOK));
+    looks.reset();
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let ended = loop {
+        tokio::select! {
+            ended = serving.as_mut() => break ended,
+            _ = looks.tick() => match pulse.look(&mut seen) {
+                Fate::Stays => {}
+                Fate::Leaves => serving.as_mut().graceful_shutdown(),
+                Fate::Ends => return debug!("a connection took no answer, or asked for none, and is closed"),
+            },
+            () = stopping(&mut phase) => {
+                serving.as_mut().graceful_shutdown();
+                break serving.await;
+            }
         }
     };
     if let Err(error) = ended {
@@ -221,23 +251,40 @@ async fn serve(
 
 /// Answers one request: the guard, then tonic, whose own refusals get the table's form. A panic on the way is counted
 /// and told as our bug.
-async fn answer(door: &Door, connection: &Connection, request: HttpRequest<Incoming>) -> HttpResponse<Body> {
+async fn answer(door: &Door, connection: &Connection, mut request: HttpRequest<Message>) -> HttpResponse<Body> {
+    let trail = door.house.trail(connection.listener, request.headers());
+    request.extensions_mut().insert(trail.clone());
+    let response = trail.around(judged(door, connection, &trail, request)).await;
+    let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
+    let failed = matches!(code, Code::Unavailable | Code::Internal);
+    trail.end(if code == Code::Ok { "ok" } else { "refused" }, failed);
+    response
+}
+
+async fn judged(
+    door: &Door,
+    connection: &Connection,
+    trail: &Trail,
+    request: HttpRequest<Message>,
+) -> HttpResponse<Body> {
     let (house, listener) = (&door.house, connection.listener);
     if let Err(error) = judge(door, connection, &request) {
-        return refuse(house, listener, &error);
+        return refuse(house, listener, trail, &error);
     }
-    let health = request.uri().path().starts_with("/grpc.health.v1.");
-    match AssertUnwindSafe(call(door, connection, request)).catch_unwind().await {
-        Ok(Ok(response)) if health => response,
+    let path = request.uri().path();
+    let reflection = path.starts_with(reflection::PREFIX);
+    if reflection && !house.settings.now().grpc_reflection {
+        return refuse(house, listener, trail, &Error::new(Kind::MethodNotAllowed, "server.grpc_reflection is off"));
+    }
+    let others = reflection || path.starts_with("/grpc.health.v1.");
+    match AssertUnwindSafe(call(door, connection, trail, request)).catch_unwind().await {
+        Ok(Ok(response)) if others => response,
         Ok(Ok(response)) => match tonics_own(response.headers()) {
-            Some(error) => refuse(house, listener, &error),
+            Some(error) => refuse(house, listener, trail, &error),
             None => response,
         },
-        Ok(Err(error)) => refuse(house, listener, &error),
-        Err(_panic) => {
-            house.metrics.panics.inc();
-            refuse(house, listener, &Error::new(Kind::Internal, "a request's handler panicked: this is a bug"))
-        }
+        Ok(Err(error)) => refuse(house, listener, trail, &error),
+        Err(_panic) => refuse(house, listener, trail, &house.panicked()),
     }
 }
 
@@ -245,14 +292,15 @@ async fn answer(door: &Door, connection: &Connection, request: HttpRequest<Incom
 async fn call(
     door: &Door,
     connection: &Connection,
-    request: HttpRequest<Incoming>,
+    trail: &Trail,
+    request: HttpRequest<Message>,
 ) -> Result<HttpResponse<Body>, Error> {
     let request = if direct::is_for(&request) {
         let (head, body) = request.into_parts();
         // Of one message, as tonic bounds it.
         let body = Limited::new(body, MESSAGE_BYTES + direct::PREFIX).collect().await.map_err(|error| cut(&*error))?;
         let body = body.to_bytes();
-        if let Some(response) = direct::answer(&door.house, connection, &head.headers, &body) {
+        if let Some(response) = direct::answer(&door.house, connection, trail, &head.headers, &body) {
             return Ok(response);
         }
         HttpRequest::from_parts(head, Body::new(Full::new(body)))
@@ -273,19 +321,30 @@ fn cut(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Error {
 }
 
 /// Whether this peer may send this request. The peer first, and with each request: a reload may have struck it out.
-fn judge(door: &Door, connection: &Connection, request: &HttpRequest<Incoming>) -> Result<(), Error> {
+fn judge(door: &Door, connection: &Connection, request: &HttpRequest<Message>) -> Result<(), Error> {
     let (settings, peer) = (door.house.settings.now(), connection.peer);
     if !settings.grpc_uds_peers.admit(peer) {
         let cause = format!("{peer} is in neither of server.grpc_uds_allow_uids and grpc_uds_allow_gids");
         return Err(Error::new(Kind::ForbiddenRequest, cause));
     }
-    door.guard.check(settings.limits, request.version(), request.uri(), request.headers())
+    connection.card.as_ref().map_or(Ok(()), |card| card.check(&door.house))?;
+    door.guard.check(settings.limits, request.version(), request.uri(), request.headers())?;
+    if !is_grpc(request.headers()) {
+        return Err(Error::new(Kind::InvalidRequest, "the content type is not application/grpc"));
+    }
+    Ok(())
 }
 
-fn refuse(house: &House, listener: Listener, error: &Error) -> HttpResponse<Body> {
-    house.reporter.tell(listener, error);
+/// The content type that every gRPC client sends (gRPC over HTTP/2, "Requests"), and no web page may without asking first.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()?.strip_prefix("application/grpc"));
+    kind.is_some_and(|rest| rest.is_empty() || rest.starts_with(['+', ';']))
+}
+
+fn refuse(house: &House, listener: Listener, trail: &Trail, error: &Error) -> HttpResponse<Body> {
+    house.reporter.tell(listener, error, trail);
     house.answered(listener, reply::row(error.kind()).outcome, house.clock.now().boot);
-    service::status(error).into_http()
+    service::status(error, trail.id()).into_http()
 }
 
 /// The failure that tonic found by itself, before our code saw the call; ours carry details, tonic's do not.
@@ -312,7 +371,7 @@ async fn speaks_http2(
     let mut preface = [0; PREFACE.len()];
     let read = tokio::time::timeout(FIRST_BYTE_TIMEOUT, reader.read_exact(&mut preface)).await;
     let spoken = matches!(read, Ok(Ok(_))) && preface == *PREFACE;
-    spoken.then(|| tokio::io::join(PREFACE.chain(reader), writer))
+    spoken.then(|| tokio::io::join(PREFACE.chain(Frames::new(reader)), writer))
 }
 
 /// HTTP/2 alone, with its bounds: hyper's own are 200 streams and 16 KiB of headers, too many and too small.
@@ -324,6 +383,9 @@ fn builder(limits: Limits) -> http2::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(u32::try_from(list).unwrap_or(u32::MAX))
+        .max_frame_size(FRAME_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .max_send_buf_size(SEND_BYTES)
         .keep_alive_interval(KEEP_ALIVE.0)
         .keep_alive_timeout(KEEP_ALIVE.1);
     builder

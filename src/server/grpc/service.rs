@@ -1,9 +1,11 @@
 //! The calls of `cupbearer.v1.CredentialBroker`: messages in, a question to the broker, messages out.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures::FutureExt;
 use futures::stream::{Stream, unfold};
 use http::HeaderMap;
 use secrecy::{ExposeSecret, SecretString};
@@ -15,6 +17,7 @@ use crate::broker::{Grant, Visit, Watch};
 use crate::error::{Error, Kind};
 use crate::metrics::{Listener, Outcome};
 use crate::model::Ask;
+use crate::secret::CupToken;
 use crate::server::grpc::Connection;
 use crate::server::http::bearer;
 use crate::server::proto::{
@@ -23,6 +26,7 @@ use crate::server::proto::{
     UpdateSessionResponse, WatchCredentialsRequest, WatchCredentialsResponse,
 };
 use crate::server::{House, reply};
+use crate::trace::Trail;
 
 /// The service.
 pub(super) struct Grpc(pub(super) Arc<House>);
@@ -44,17 +48,17 @@ impl CredentialBroker for Grpc {
         let longest = house.settings.now().longest_hold;
         let hold = timeout(&call.headers).map_or(longest, |timeout| (timeout - margin(timeout)).min(longest));
         let visit = Visit { holder: false, hold, hold_failures: false };
-        let done = match bearer(&call.headers) {
+        let done = match token(&call.headers, &call.connection) {
             Ok(token) => house.broker.credentials(&token, &ask, visit).await,
             Err(error) => Err(error),
         };
-        call.connection.audited(house, Some(&ask), &done);
+        call.connection.audited(house, &call.trail, Some(&ask), &done);
         let outcome = done.as_ref().map_or(Outcome::Ok, granted_outcome);
         let done = done.map(|grant| GetCredentialsResponse {
             credentials: Some(granted(&grant)),
             present_token_by: grant.present_token_by.map(|expiry| timestamp(expiry.wall())),
         });
-        finish(house, call.connection.listener, call.started, outcome, done)
+        finish(house, &call.trail, call.connection.listener, call.started, outcome, done)
     }
 
     async fn watch_credentials(&self, request: Request<WatchCredentialsRequest>) -> Result<Response<Watched>, Status> {
@@ -62,7 +66,7 @@ impl CredentialBroker for Grpc {
         let (house, message) = (call.house, call.message);
         let ask = ask(message.profile, message.role, message.session_policy, message.policy_arns);
         let hold = house.settings.now().longest_hold;
-        let opened = match (bearer(&call.headers), call.connection.place_to_watch()) {
+        let opened = match (token(&call.headers, &call.connection), call.connection.place_to_watch()) {
             (Ok(token), Some(place)) => {
                 let watch = Watch::open(&house.broker, token, ask.clone(), hold).await;
                 watch.map(|watch| (watch, place))
@@ -74,10 +78,11 @@ impl CredentialBroker for Grpc {
         };
         let (owner, connection) = (Arc::clone(house), call.connection.clone());
         if let Err(error) = &opened {
-            connection.audited(house, Some(&ask), &Err(error.clone()));
+            connection.audited(house, &call.trail, Some(&ask), &Err(error.clone()));
         }
-        let opened = opened.map(|(watch, place)| renewals(owner, connection, ask, watch, place));
-        finish(house, call.connection.listener, call.started, Outcome::Ok, opened)
+        let trail = call.trail.clone();
+        let opened = opened.map(|(watch, place)| renewals(owner, connection, trail, ask, watch, place));
+        finish(house, &call.trail, call.connection.listener, call.started, Outcome::Ok, opened)
     }
 
     async fn explain_role(
@@ -87,7 +92,7 @@ impl CredentialBroker for Grpc {
         let call = Call::new(&self.0, request);
         let (house, message) = (call.house, call.message);
         let ask = ask(message.profile, message.role, String::new(), Vec::new());
-        let done = match bearer(&call.headers) {
+        let done = match token(&call.headers, &call.connection) {
             Ok(token) => house.broker.explain(&token, &ask).await,
             Err(error) => Err(error),
         };
@@ -98,7 +103,7 @@ impl CredentialBroker for Grpc {
             considered: found.considered,
             decided_by: found.decided_by.to_owned(),
         });
-        finish(house, call.connection.listener, call.started, Outcome::Ok, done)
+        finish(house, &call.trail, call.connection.listener, call.started, Outcome::Ok, done)
     }
 
     async fn open_session(
@@ -109,20 +114,20 @@ impl CredentialBroker for Grpc {
         let (house, message) = (call.house, call.message);
         let ask = ask(message.profile, message.role, message.session_policy, message.policy_arns);
         let refresh_token = secret(message.refresh_token);
-        let done = match bearer(&call.headers) {
+        let done = match token(&call.headers, &call.connection) {
             Ok(token) => house.broker.open_session(token, ask.clone(), refresh_token).await,
             Err(error) => Err(error),
         };
         if let Err(error) = &done {
-            call.connection.audited(house, Some(&ask), &Err(error.clone()));
+            call.connection.audited(house, &call.trail, Some(&ask), &Err(error.clone()));
         }
         let done = done.map(|opened| OpenSessionResponse {
-            credentials_uri: format!("http://{}/v1/sessions/{}", house.http, opened.id),
+            credentials_uri: house.credentials_uri(&opened.id),
             session_id: opened.id,
             authorization_token: opened.authorization.expose_secret().to_owned(),
             expires_at: Some(timestamp(opened.expires.wall())),
         });
-        finish(house, call.connection.listener, call.started, Outcome::Ok, done)
+        finish(house, &call.trail, call.connection.listener, call.started, Outcome::Ok, done)
     }
 
     async fn update_session(
@@ -132,12 +137,12 @@ impl CredentialBroker for Grpc {
         let call = Call::new(&self.0, request);
         let (house, message) = (call.house, call.message);
         let refresh_token = secret(message.refresh_token);
-        let done = match bearer(&call.headers) {
+        let done = match token(&call.headers, &call.connection) {
             Ok(token) => house.broker.update_session(token, &message.session_id, refresh_token).await,
             Err(error) => Err(error),
         };
         let done = done.map(|expires| UpdateSessionResponse { expires_at: Some(timestamp(expires.wall())) });
-        finish(house, call.connection.listener, call.started, Outcome::Ok, done)
+        finish(house, &call.trail, call.connection.listener, call.started, Outcome::Ok, done)
     }
 
     async fn close_session(
@@ -147,7 +152,7 @@ impl CredentialBroker for Grpc {
         let call = Call::new(&self.0, request);
         let (house, message) = (call.house, call.message);
         let revoke = message.revoke_refresh_token;
-        let done = match bearer(&call.headers) {
+        let done = match token(&call.headers, &call.connection) {
             Ok(token) => match house.broker.close_session(&token, &message.session_id, revoke).await {
                 Ok(Some(revoking)) => {
                     let revoked = tokio::time::timeout(house.settings.now().longest_hold, revoking.ended()).await;
@@ -157,7 +162,14 @@ impl CredentialBroker for Grpc {
             },
             Err(error) => Err(error),
         };
-        finish(house, call.connection.listener, call.started, Outcome::Ok, done.map(|()| CloseSessionResponse {}))
+        finish(
+            house,
+            &call.trail,
+            call.connection.listener,
+            call.started,
+            Outcome::Ok,
+            done.map(|()| CloseSessionResponse {}),
+        )
     }
 }
 
@@ -166,6 +178,7 @@ struct Call<'a, M> {
     house: &'a Arc<House>,
     headers: HeaderMap,
     connection: Connection,
+    trail: Trail,
     started: Duration,
     message: M,
 }
@@ -176,8 +189,15 @@ impl<'a, M> Call<'a, M> {
         let (metadata, extensions, message) = request.into_parts();
         // Every connection of this door gives itself to its requests.
         let connection = extensions.get::<Connection>().cloned().unwrap_or_else(Connection::unknown);
-        Self { house, headers: metadata.into_headers(), connection, started, message }
+        let headers = metadata.into_headers();
+        let trail = extensions.get::<Trail>().cloned().unwrap_or_else(|| house.trail(connection.listener, &headers));
+        Self { house, headers, connection, trail, started, message }
     }
+}
+
+/// The token that came with a call, by whom it came.
+fn token(headers: &HeaderMap, connection: &Connection) -> Result<CupToken, Error> {
+    bearer(headers).map(|token| token.presented_by(connection.peer.presenter()))
 }
 
 /// An empty text is a field that was not set.
@@ -194,6 +214,7 @@ fn ask(profile: String, role: String, session_policy: String, policy_arns: Vec<S
 /// Counts a call, tells of its failure, and gives it its form.
 fn finish<T>(
     house: &House,
+    trail: &Trail,
     listener: Listener,
     started: Duration,
     outcome: Outcome,
@@ -205,25 +226,33 @@ fn finish<T>(
             Ok(Response::new(answer))
         }
         Err(error) => {
-            house.reporter.tell(listener, &error);
+            house.reporter.tell(listener, &error, trail);
             house.answered(listener, reply::row(error.kind()).outcome, started);
-            Err(status(&error))
+            Err(status(&error, trail.id()))
         }
     }
 }
 
 /// The stream of a watch: ends with its first failure, and with the house.
-fn renewals(house: Arc<House>, connection: Connection, ask: Ask, watch: Watch, place: OwnedSemaphorePermit) -> Watched {
+fn renewals(
+    house: Arc<House>,
+    connection: Connection,
+    trail: Trail,
+    ask: Ask,
+    watch: Watch,
+    place: OwnedSemaphorePermit,
+) -> Watched {
     Box::pin(unfold(Some((watch, place)), move |watched| {
-        let (house, connection, ask) = (Arc::clone(&house), connection.clone(), ask.clone());
+        let (house, connection) = (Arc::clone(&house), connection.clone());
+        let (trail, ask) = (trail.clone(), ask.clone());
         async move {
             let (mut watch, place) = watched?;
             let mut phase = house.phase.clone();
             let done = tokio::select! {
-                done = watch.next() => done,
+                done = AssertUnwindSafe(watch.next()).catch_unwind() => done.unwrap_or_else(|_panic| Err(house.panicked())),
                 () = crate::server::stopping(&mut phase) => Err(Error::new(Kind::Draining, "the broker is stopping")),
             };
-            connection.audited(&house, Some(&ask), &done);
+            connection.audited(&house, &trail, Some(&ask), &done);
             match done {
                 Ok(grant) => {
                     let message = WatchCredentialsResponse {
@@ -233,9 +262,9 @@ fn renewals(house: Arc<House>, connection: Connection, ask: Ask, watch: Watch, p
                     Some((Ok(message), Some((watch, place))))
                 }
                 Err(error) => {
-                    house.reporter.tell(connection.listener, &error);
+                    house.reporter.tell(connection.listener, &error, &trail);
                     house.answered(connection.listener, reply::row(error.kind()).outcome, house.clock.now().boot);
-                    Some((Err(status(&error)), None))
+                    Some((Err(status(&error, trail.id())), None))
                 }
             }
         }
@@ -300,11 +329,13 @@ pub(super) fn timestamp(at: SystemTime) -> prost_types::Timestamp {
     prost_types::Timestamp::from(at)
 }
 
-/// The status for a failure, with google.rpc.ErrorInfo and, where trying again helps, RetryInfo.
-pub(super) fn status(error: &Error) -> Status {
+/// The status for a failure, with google.rpc.ErrorInfo, which tells the request's number too, and, where trying again helps,
+/// RetryInfo.
+pub(super) fn status(error: &Error, request_id: u64) -> Status {
     let row = reply::row(error.kind());
-    let mut details = ErrorDetails::with_error_info(row.reason, "cupbearer", []);
-    if error.kind().passes_by_itself() {
+    let mut details =
+        ErrorDetails::with_error_info(row.reason, "cupbearer", [("request_id".to_owned(), request_id.to_string())]);
+    if error.kind().passes_by_itself() || error.kind() == Kind::TooManyRequests {
         details.set_retry_info(Some(Duration::from_secs(1)));
     }
     Status::with_error_details(row.grpc, row.message, details)

@@ -21,7 +21,8 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use cupbearer::auth::{self, FetchKeys, UserPool, Verifier};
 use cupbearer::broker::{
-    Broker, Config, ConfiguredSession, Grant, Limits, Policy, Profile, Renewer, SessionLimits, SessionTemplates, Visit,
+    Broker, Config, ConfiguredSession, Floods, Grant, Limits, Policy, Profile, Renewer, SessionLimits,
+    SessionTemplates, Visit,
 };
 use cupbearer::chance::Chance;
 use cupbearer::clock::{Clock, Expiry, epoch_seconds};
@@ -184,8 +185,13 @@ pub const SESSIONS: SessionLimits =
     SessionLimits { all: 100, per_subject: 3, idle: Duration::from_secs(3_600), accept_refresh_tokens: true };
 
 /// The limits of most tests.
-pub const LIMITS: Limits =
-    Limits { entries: 1_000, entries_per_subject: 32, concurrency: 64, exchange_timeout: Duration::from_secs(5) };
+pub const LIMITS: Limits = Limits {
+    entries: 1_000,
+    entries_per_subject: 32,
+    concurrency: 64,
+    exchange_timeout: Duration::from_secs(5),
+    floods: Floods { misses_per_subject: 10, failures_per_peer: 50 },
+};
 
 impl World {
     pub async fn new(limits: Limits) -> Self {

@@ -2,14 +2,15 @@
 //! environment says.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use serde_json::json;
 
 use super::EXCHANGE;
-use crate::support::daemon::command;
+use crate::support::daemon::{PATIENCE, command};
 use crate::support::fault::Fault;
+use crate::support::old_tls::OldServer;
 use crate::support::proxy::{Backend, Proxy};
 use crate::support::scene::{EMULATOR, Scene, embedded, stranger, token};
 use crate::support::settings::{HALF_PATIENT, IMPATIENT, Settings};
@@ -56,6 +57,38 @@ async fn a_false_certificate_gets_no_login_and_no_answer_through() {
         let reply = scene.ask("/v1/credentials", &token("alice")).await;
         assert_eq!((reply.status, &reply.json()["code"]), (503, &json!("KeysUnavailable")), "{name}");
         assert_eq!(scene.proxy.calls("jwks"), 0, "{name}");
+    }))
+    .await;
+}
+
+/// A fatal alert `protocol_version` (RFC 8446, section 6.2), and nothing else.
+fn is_a_refusal(said: &[u8]) -> bool {
+    said.len() == 7 && said[0] == 21 && said[3..] == [0, 2, 2, 70]
+}
+
+/// What speaks no newer TLS than 1.1 hears so, neither a login nor a question for keys.
+#[tokio::test]
+async fn old_tls_is_refused() {
+    let more = format!("---{IMPATIENT}");
+    join_all([1, 2].map(async |minor| {
+        let (keys, old) = (embedded().await, OldServer::start(minor).await);
+        let https = format!("https://localhost:{}", old.address.port());
+        let right_keys = Settings { jwks: Settings::new(&keys.url).jwks, more: &more, ..Settings::new(&https) }.text();
+        let right_aws = Settings { jwks: Settings::new(&https).jwks, more: &more, ..Settings::new(&keys.url) }.text();
+        for (settings, code) in [(right_keys, "UpstreamUnavailable"), (right_aws, "KeysUnavailable")] {
+            let before = old.heard().len();
+            let scene = Scene::started_by(embedded().await, &settings, |arguments| command(arguments, &[])).await;
+            let started = Instant::now();
+            while old.heard().len() == before {
+                let reply = scene.ask("/v1/credentials", &token("alice")).await;
+                assert_eq!(reply.status, 503, "{reply:?}");
+                assert!(started.elapsed() < PATIENCE, "nobody came");
+            }
+            let reply = scene.ask("/v1/credentials", &token("alice")).await;
+            assert_eq!((reply.status, &reply.json()["code"]), (503, &json!(code)), "TLS 1.{}", minor - 1);
+        }
+        let heard = old.heard();
+        assert!(heard.iter().all(|said| is_a_refusal(said)), "TLS 1.{}: {heard:?}", minor - 1);
     }))
     .await;
 }

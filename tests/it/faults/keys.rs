@@ -83,7 +83,8 @@ async fn a_flood_of_unknown_keys_neither_floods_the_pool_nor_hides_a_rotation() 
         let mut line = Line::open(scene.http).await.unwrap();
         for number in 0..1_500 {
             let reply = line.ask("/v1/credentials", &unknown_key(part * 1_500 + number)).await.unwrap();
-            assert!(matches!(reply.status, 401 | 503), "{reply:?}");
+            // Soon the peer has failed too often.
+            assert!(matches!(reply.status, 401 | 429 | 503), "{reply:?}");
         }
     }));
     let (_, flooded) = tokio::join!(flood, hits(&scene, &alice, 1_000));

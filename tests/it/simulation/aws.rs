@@ -223,6 +223,7 @@ impl Aws {
             policy: order.session.policy.clone(),
             expires,
             received: now,
+            by_a_slow_clock: truth.is_slow(),
             at: truth.elapsed(),
         };
         let serial = {

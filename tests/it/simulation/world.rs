@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cupbearer::auth::{self, FetchKeys, UserPool, Verifier};
 use cupbearer::broker::{
-    Broker, Config, Grant, Limits, Policy, Profile, Selector, SessionLimits, SessionTemplates, Visit,
+    Broker, Config, Floods, Grant, Limits, Policy, Profile, Selector, SessionLimits, SessionTemplates, Visit,
 };
 use cupbearer::chance::Chance;
 use cupbearer::dev;
@@ -54,8 +54,13 @@ pub const RATES: Rates =
     Rates { get_id: 5, get_credentials_for_identity: 20, get_open_id_token: 20, assume_role: 20, refresh_token: 10 };
 
 /// The program's defaults.
-pub const LIMITS: Limits =
-    Limits { entries: 100_000, entries_per_subject: 32, concurrency: 64, exchange_timeout: Duration::from_secs(5) };
+pub const LIMITS: Limits = Limits {
+    entries: 100_000,
+    entries_per_subject: 32,
+    concurrency: 64,
+    exchange_timeout: Duration::from_secs(5),
+    floods: Floods { misses_per_subject: 10, failures_per_peer: 50 },
+};
 
 /// How long the longest credentials live.
 pub const HOUR: Duration = Duration::from_secs(3_600);

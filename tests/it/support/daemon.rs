@@ -145,6 +145,16 @@ impl Daemon {
         found.unwrap().trim().trim_end_matches(" kB").parse().unwrap()
     }
 
+    /// The processor's time that the process has used.
+    pub fn cpu_time(&self) -> Duration {
+        let line = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        // The name, which may hold anything, is the second field; utime and stime are the 14th and the 15th (proc(5)).
+        let fields: Vec<_> = line[line.rfind(')').unwrap()..].split(' ').collect();
+        let ticks = [fields[12], fields[13]].map(|field| field.parse::<u64>().unwrap());
+        // A tick is 10 ms in what Linux shows to programs, on whatever machine.
+        Duration::from_millis((ticks[0] + ticks[1]) * 10)
+    }
+
     /// Waits for the end, and then for the last of the log.
     pub async fn ended(&mut self) -> ExitStatus {
         let started = tokio::time::Instant::now();

@@ -2,10 +2,13 @@
 //! raw HTTP.
 
 pub mod daemon;
+pub mod dawdler;
+pub mod example;
 pub mod fault;
 pub mod figures;
 pub mod http;
 pub mod line;
+pub mod old_tls;
 pub mod outage;
 pub mod proxy;
 pub mod scene;

@@ -109,6 +109,12 @@ impl Proxy {
         self.shared.calls.lock().unwrap().by_operation.get(operation).copied().unwrap_or(0)
     }
 
+    /// How often AWS was called, whatever for; fetches of key sets apart.
+    pub fn calls_to_aws(&self) -> usize {
+        let calls = self.shared.calls.lock().unwrap();
+        calls.by_operation.iter().filter(|(operation, _)| *operation != "jwks").map(|(_, count)| count).sum()
+    }
+
     /// The bodies that `operation` was called with.
     pub fn bodies(&self, operation: &str) -> Vec<Value> {
         let calls = self.shared.calls.lock().unwrap();

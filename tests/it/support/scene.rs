@@ -61,7 +61,8 @@ impl Scene {
         Self::started_in(tempfile::tempdir().unwrap(), proxy, text, start).await
     }
 
-    async fn started_in(dir: TempDir, proxy: Proxy, text: &str, start: impl FnOnce(&[&str]) -> Command) -> Self {
+    /// The same, in a directory that is there already.
+    pub async fn started_in(dir: TempDir, proxy: Proxy, text: &str, start: impl FnOnce(&[&str]) -> Command) -> Self {
         let daemon = Daemon::serve_by(dir.path(), text, start).await;
         let (http, grpc) = (daemon.address("http").await, daemon.address("grpc").await);
         let admin = daemon.address("admin").await;
@@ -76,6 +77,11 @@ impl Scene {
     /// A file of the daemon's own directory.
     pub fn path(&self, name: &str) -> std::path::PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// The daemon's own directory.
+    pub fn directory(&self) -> &Path {
+        self.dir.path()
     }
 
     /// The value of one series on `/metrics`; 0 when it is not there.

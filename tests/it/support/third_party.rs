@@ -46,6 +46,11 @@ impl World {
         told.lines().map(ToOwned::to_owned).collect()
     }
 
+    /// Where the emulator keeps what it has.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     fn start(kind: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         // Somebody else may take the port between our look and the emulator's.
@@ -131,14 +136,16 @@ pub fn answers(port: u16, path: &str) -> bool {
         && answer.split(' ').nth(1) == Some("200")
 }
 
-fn python(script: &str) -> Command {
+/// A script of `tests/third_party`, with nothing of this machine's environment but the path.
+pub fn python(script: &str) -> Command {
     let mut command = Command::new(TOOLS.python("python"));
     command.arg(source(script)).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
     command.env("PYTHONDONTWRITEBYTECODE", "1");
     command
 }
 
-fn feed(command: &mut Command, input: &str) -> String {
+/// What `command` prints when `input` is on its standard input; it must succeed.
+pub fn feed(command: &mut Command, input: &str) -> String {
     use std::io::Write;
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();

@@ -19,6 +19,12 @@ pub struct Tools {
 /// Installed at the first use, by whichever test or process comes first; the others wait.
 pub static TOOLS: LazyLock<Tools> = LazyLock::new(Tools::install);
 
+/// Where the programs are that check what is below `deploy/`; installed at the first use, apart from the others.
+pub static DEPLOY_TOOLS: LazyLock<PathBuf> = LazyLock::new(|| {
+    let requirements = ["requirements-deploy.txt"];
+    installed("deploy-tools", &requirements, |place| install_python(place, &requirements)).join("venv/bin")
+});
+
 impl Tools {
     /// A program of the Python environment.
     pub fn python(&self, program: &str) -> PathBuf {
@@ -36,36 +42,41 @@ impl Tools {
     }
 
     fn install() -> Self {
-        let pins = [
-            "requirements-emulators.txt",
-            "requirements-clients.txt",
-            "js/package-lock.json",
-            "cognito-local/package-lock.json",
-        ];
-        let pinned: String = pins.iter().map(|file| fs::read_to_string(source(file)).unwrap()).collect();
-        let root = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        // Other pins are another place, so that an old installation is never taken for the new one.
-        let place = root.join(format!("third-party-{:016x}", checksum(&pinned)));
-        fs::create_dir_all(&place).unwrap();
-        let lock = File::create(place.join("lock")).unwrap();
-        lock.lock().unwrap();
-        if !place.join("installed").exists() {
-            install_python(&place);
-            install_node(&place, "js");
-            install_node(&place, "cognito-local");
-            File::create(place.join("installed")).unwrap();
-        }
+        let pins = [PYTHON[0], PYTHON[1], "js/package-lock.json", "cognito-local/package-lock.json"];
+        let place = installed("third-party", &pins, |place| {
+            install_python(place, &PYTHON);
+            install_node(place, "js");
+            install_node(place, "cognito-local");
+        });
         Self { place }
     }
 }
 
-fn install_python(place: &Path) {
+const PYTHON: [&str; 2] = ["requirements-emulators.txt", "requirements-clients.txt"];
+
+/// The place of what `pins` name, filled by `install` unless it has been before.
+fn installed(name: &str, pins: &[&str], install: impl FnOnce(&Path)) -> PathBuf {
+    let pinned: String = pins.iter().map(|file| fs::read_to_string(source(file)).unwrap()).collect();
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    // Other pins are another place, so that an old installation is never taken for the new one.
+    let place = root.join(format!("{name}-{:016x}", checksum(&pinned)));
+    fs::create_dir_all(&place).unwrap();
+    let lock = File::create(place.join("lock")).unwrap();
+    lock.lock().unwrap();
+    if !place.join("installed").exists() {
+        install(&place);
+        File::create(place.join("installed")).unwrap();
+    }
+    place
+}
+
+fn install_python(place: &Path, requirements: &[&str]) {
     let venv = place.join("venv");
     let hint = "install Python 3.10 or newer with venv (Debian: apt-get install python3 python3-venv)";
     run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv), hint);
     let mut pip = Command::new(venv.join("bin/pip"));
     pip.args(["install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:", "--no-deps"]);
-    for file in ["requirements-emulators.txt", "requirements-clients.txt"] {
+    for file in requirements {
         pip.arg("-r").arg(source(file));
     }
     run(&mut pip, "pip must reach a Python package index");

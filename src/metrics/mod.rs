@@ -1,17 +1,21 @@
 //! Every metric: its name, its help and its labels. Handles are passed in, never global; labels are enums, so that no
 //! user, token, role or path can become a series.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+mod maker;
 
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder,
+    Encoder, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 
-use crate::clock::Clock;
+use crate::clock::{Clock, epoch_seconds};
 use crate::tally::Tally;
+
+use maker::Maker;
 
 /// Declares an enum whose variants are label values.
 macro_rules! labels {
@@ -76,14 +80,13 @@ labels!(
 
 /// The handles. One value per process, or per test.
 pub struct Metrics {
+    version: String,
     registry: Registry,
     /// By listener and outcome: a label is looked up once, not with each request.
     requests: Vec<Vec<IntCounter>>,
     request_duration: HistogramVec,
-    /// By listener; a series is there from the first request on.
-    durations: [OnceLock<Histogram>; Listener::ALL.len()],
+    hot: Hot,
     lookups: IntCounterVec,
-    lookups_tally: Tally<{ Lookup::ALL.len() }>,
     /// Replies with less left than `min_remaining_seconds`.
     pub near_expiry_served: IntCounter,
     upstream_requests: IntCounterVec,
@@ -98,11 +101,11 @@ pub struct Metrics {
     /// Sessions that are open.
     pub sessions: IntGauge,
     verifications: IntCounterVec,
-    verifications_tally: Tally<{ Verification::ALL.len() }>,
     jwks_fetches: IntCounterVec,
     config_reloads: IntCounterVec,
     /// When the key set that is longest without a fetch was fetched.
     pub jwks_last_success: IntGauge,
+    certificate_expiry: Gauge,
     /// Lines of the audit log that were lost.
     pub audit_dropped: IntCounter,
     log_dropped: IntCounter,
@@ -114,6 +117,15 @@ pub struct Metrics {
     pub panics: IntCounter,
     /// Replies of AWS for another identity than the one asked for.
     pub identity_mismatch: IntCounter,
+}
+
+/// What every hit counts, without a lookup of labels and without a place that processors share.
+#[derive(Default)]
+struct Hot {
+    /// By listener; a series is there from the first request on.
+    durations: [OnceLock<Histogram>; Listener::ALL.len()],
+    lookups: Tally<{ Lookup::ALL.len() }>,
+    verifications: Tally<{ Verification::ALL.len() }>,
 }
 
 const REQUEST_BUCKETS: &[f64] = &[0.000_05, 0.000_1, 0.000_25, 0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 0.9, 1.0, 2.5, 5.0];
@@ -130,9 +142,7 @@ impl Metrics {
         let make = Maker(&registry);
         let metrics = Self {
             requests: by_outcome(&make)?,
-            durations: Default::default(),
-            lookups_tally: Tally::new(),
-            verifications_tally: Tally::new(),
+            hot: Hot::default(),
             request_duration: make.histograms(
                 "request_duration_seconds",
                 "Time to answer a request.",
@@ -181,6 +191,10 @@ impl Metrics {
                 "jwks_last_success_timestamp_seconds",
                 "When the key set that waits longest was last fetched.",
             )?,
+            certificate_expiry: make.float_gauge(
+                "tls_certificate_expiry_timestamp_seconds",
+                "When the first certificate of server.tls expires; +Inf without TLS.",
+            )?,
             audit_dropped: make.counter("audit_dropped_total", "Lines of the audit log that were lost.")?,
             log_dropped: make
                 .counter("log_dropped_total", "Lines of the log that were lost, since nobody took them.")?,
@@ -190,10 +204,10 @@ impl Metrics {
             panics: make.counter("panics_total", "Panics caught in tasks.")?,
             identity_mismatch: make
                 .counter("identity_mismatch_total", "Replies for another identity than was asked for; never stored.")?,
+            version: version.to_owned(),
             registry,
         };
-        metrics.announce(version)?;
-        Ok(metrics)
+        metrics.announce(version).map(|()| metrics)
     }
 
     /// Counts one answered request.
@@ -201,7 +215,7 @@ impl Metrics {
         if let Some(counter) = self.requests.get(listener as usize).and_then(|row| row.get(outcome as usize)) {
             counter.inc();
         }
-        let durations = self.durations.get(listener as usize);
+        let durations = self.hot.durations.get(listener as usize);
         let durations =
             durations.map(|made| made.get_or_init(|| self.request_duration.with_label_values(&[listener.as_str()])));
         if let Some(durations) = durations {
@@ -211,7 +225,7 @@ impl Metrics {
 
     /// Counts one lookup.
     pub fn looked_up(&self, lookup: Lookup) {
-        self.lookups_tally.count(lookup as usize);
+        self.hot.lookups.count(lookup as usize);
     }
 
     /// Counts a call as under way from now on.
@@ -225,6 +239,33 @@ impl Metrics {
         self.refreshes.with_label_values(&[result.as_str()]).inc();
     }
 
+    /// How many exchanges have ended so since the start.
+    pub fn refreshes_so_far(&self, result: Result) -> u64 {
+        self.refreshes.with_label_values(&[result.as_str()]).get()
+    }
+
+    /// How many calls have ended so far, by operation and result, in the order of their `ALL`.
+    pub fn calls_so_far(&self) -> Vec<[u64; Result::ALL.len()]> {
+        let mut counts = vec![[0; Result::ALL.len()]; Operation::ALL.len()];
+        // Collected rather than asked for by labels: asking makes a series, which would then be told as 0.
+        for metric in self.upstream_requests.collect().iter().flat_map(|family| family.get_metric()) {
+            let label = |wanted: &str| metric.get_label().iter().find(|label| label.name() == wanted);
+            let operation =
+                label("operation").and_then(|of| Operation::ALL.iter().position(|o| o.as_str() == of.value()));
+            let result = label("outcome").and_then(|of| Result::ALL.iter().position(|r| r.as_str() == of.value()));
+            if let Some((operation, result)) = operation.zip(result) {
+                // A counter is a whole number, told as a float.
+                counts[operation][result] = metric.get_counter().get_value() as u64;
+            }
+        }
+        counts
+    }
+
+    /// The version that is told.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
     /// Notes how late an exchange began.
     pub fn lagged(&self, lag: Duration) {
         self.refresh_lag.observe(lag.as_secs_f64());
@@ -232,7 +273,7 @@ impl Metrics {
 
     /// Counts one verdict on a token.
     pub fn verified(&self, verification: Verification) {
-        self.verifications_tally.count(verification as usize);
+        self.hot.verifications.count(verification as usize);
     }
 
     /// Counts one fetch of a key set.
@@ -243,6 +284,11 @@ impl Metrics {
     /// From now on `lost` tells how many lines of the log were lost.
     pub fn count_lost_lines(&self, lost: fn() -> u64) {
         *self.lost_lines.lock().unwrap_or_else(PoisonError::into_inner) = lost;
+    }
+
+    /// Notes when the doors' certificate expires, if they have one.
+    pub fn certificate_expires(&self, at: Option<SystemTime>) {
+        self.certificate_expiry.set(at.map_or(f64::INFINITY, |at| epoch_seconds(at) as f64));
     }
 
     /// Counts one configuration that was read while running.
@@ -260,10 +306,10 @@ impl Metrics {
             let lost = self.lost_lines.lock().unwrap_or_else(PoisonError::into_inner);
             self.log_dropped.inc_by(lost().saturating_sub(self.log_dropped.get()));
             for lookup in Lookup::ALL {
-                add_up(&self.lookups, lookup.as_str(), self.lookups_tally.total(*lookup as usize));
+                add_up(&self.lookups, lookup.as_str(), self.hot.lookups.total(*lookup as usize));
             }
             for verification in Verification::ALL {
-                let total = self.verifications_tally.total(*verification as usize);
+                let total = self.hot.verifications.total(*verification as usize);
                 add_up(&self.verifications, verification.as_str(), total);
             }
         }
@@ -333,44 +379,4 @@ impl Drop for Call<'_> {
         metrics.upstream_requests.with_label_values(&[operation, self.result.as_str()]).inc();
         metrics.upstream_duration.with_label_values(&[operation]).observe(took.as_secs_f64());
     }
-}
-
-/// Makes metrics of one registry, all under the program's prefix.
-struct Maker<'a>(&'a Registry);
-
-impl Maker<'_> {
-    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
-        self.keep(IntCounter::with_opts(opts(name, help))?)
-    }
-
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
-        self.keep(IntCounterVec::new(opts(name, help), labels)?)
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
-        self.keep(IntGauge::with_opts(opts(name, help))?)
-    }
-
-    fn float_gauge(&self, name: &str, help: &str) -> prometheus::Result<Gauge> {
-        self.keep(Gauge::with_opts(opts(name, help))?)
-    }
-
-    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {
-        let opts = HistogramOpts::from(opts(name, help)).buckets(buckets.to_vec());
-        self.keep(Histogram::with_opts(opts)?)
-    }
-
-    fn histograms(&self, name: &str, help: &str, label: &str, buckets: &[f64]) -> prometheus::Result<HistogramVec> {
-        let opts = HistogramOpts::from(opts(name, help)).buckets(buckets.to_vec());
-        self.keep(HistogramVec::new(opts, &[label])?)
-    }
-
-    fn keep<C: prometheus::core::Collector + Clone + 'static>(&self, metric: C) -> prometheus::Result<C> {
-        self.0.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
-}
-
-fn opts(name: &str, help: &str) -> Opts {
-    Opts::new(format!("cupbearer_{name}"), help)
 }

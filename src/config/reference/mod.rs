@@ -1,0 +1,70 @@
+//! The reference of the configuration's keys, as Markdown: made of the same constants that judge a file, so that it
+//! cannot say anything else. A test holds that it has every key that is read, and no other.
+
+mod keys;
+
+use std::fmt::{Display, Write};
+use std::ops::RangeInclusive;
+
+/// One key.
+pub(super) struct Key {
+    /// With its tables; `NAME` stands for a name of the operator's choice.
+    pub(super) name: &'static str,
+    /// What may stand there.
+    pub(super) takes: String,
+    /// What is in force without it.
+    pub(super) default: String,
+    /// What it is for.
+    pub(super) meaning: &'static str,
+}
+
+/// Every table and key, with defaults and bounds: the text of `docs/configuration.md`.
+pub fn reference() -> String {
+    let mut text = String::from(HEAD);
+    let mut table = "";
+    for key in keys::all() {
+        let (of, name) = key.name.rsplit_once('.').unwrap_or(("", key.name));
+        if of != table {
+            table = of;
+            let head = format!("\n## {}\n\n| key | takes | default | meaning |\n|---|---|---|---|\n", heading(of));
+            text.push_str(&head);
+        }
+        // Writing to a String does not fail.
+        writeln!(text, "| `{name}` | {} | {} | {} |", key.takes, key.default, key.meaning).ok();
+    }
+    text
+}
+
+const HEAD: &str = "# Configuration
+
+One TOML file, named with `--config FILE` or in `CUPBEARER_CONFIG`. `cupbearer check --config FILE` tells every fault in it
+at once, each with line, key and what would be right, or prints what is in force. Keys that are not known are faults.
+
+`${NAME}` in a string takes an environment variable, `$${` is a literal `${`, and a variable that is not set is a fault.
+The file is read again on SIGHUP and within a second after it, or a file that it names, has changed; a faulty one changes
+nothing. An `http` address is taken for loopback only.
+";
+
+/// A table as TOML spells it.
+fn heading(table: &str) -> String {
+    match table {
+        "user_pools" | "configured_sessions" | "profiles.NAME.groups" | "profiles.NAME.roles.rules" => {
+            format!("[[{table}]]")
+        }
+        _ => format!("[{table}]"),
+    }
+}
+
+/// A key whose bounds are numbers.
+fn number<T: Display>(
+    name: &'static str,
+    range: &RangeInclusive<T>,
+    default: impl Display,
+    meaning: &'static str,
+) -> Key {
+    key(name, &format!("{} to {}", range.start(), range.end()), &default.to_string(), meaning)
+}
+
+fn key(name: &'static str, takes: &str, default: &str, meaning: &'static str) -> Key {
+    Key { name, takes: takes.to_owned(), default: default.to_owned(), meaning }
+}

@@ -1,0 +1,144 @@
+//! What the process gives up, so that whoever talks it into something gets little: core dumps and debuggers from the
+//! start, and before it serves, system calls and files that it never needs. Knows no request.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use landlock::{
+    ABI, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
+    RulesetStatus,
+};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter_all_threads};
+use tracing::{info, warn};
+
+use crate::audit::Destination;
+use crate::config::Config;
+
+/// System calls that nothing in the program makes: into other processes, into the kernel, around this filter.
+const NEVER: &[libc::c_long] = &[
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_process_madvise,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_kcmp,
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_io_uring_setup,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_kexec_load,
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_unshare,
+    libc::SYS_setns,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_add_key,
+    libc::SYS_keyctl,
+    libc::SYS_request_key,
+];
+
+/// Another program in its place. Only the `credential_process` of an AWS profile is one, for the broker's own identity.
+const PROGRAMS: &[libc::c_long] = &[libc::SYS_execve, libc::SYS_execveat];
+
+/// The rights of Landlock that are asked for; an older kernel gives fewer.
+const RIGHTS: ABI = ABI::V3;
+
+/// Keeps what the process holds from other processes of its user, and from the disk when it crashes. Before any secret is
+/// read. One that is to be `replaced` by another program keeps its limits, since that one would have them too; being kept
+/// from others ends with it.
+///
+/// # Errors
+/// When the operating system refuses, which none does.
+pub(crate) fn from_the_start(replaced: bool) -> io::Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    if !replaced {
+        setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    }
+    Ok(())
+}
+
+/// Gives up what a broker with `config` never needs. Before the runtime starts its threads: files are given up by the
+/// calling thread and those that it starts. A kernel that has less to offer is told in the log, and no reason to stop.
+pub(crate) fn to_serve(config: &Config) {
+    let files = match outsiders(config) {
+        true => "all: a credential_process may write anywhere",
+        false => match files(&places(config)) {
+            Ok(RulesetStatus::FullyEnforced) => "own",
+            Ok(RulesetStatus::PartiallyEnforced) => "own, as far as the kernel knows",
+            Ok(RulesetStatus::NotEnforced) => "all: the kernel has no Landlock",
+            Err(error) => {
+                warn!(error, "writing to files cannot be restricted");
+                "all"
+            }
+        },
+    };
+    let calls = match calls(outsiders(config)) {
+        Ok(()) => "few",
+        Err(error) => {
+            warn!(error, "system calls cannot be restricted");
+            "all"
+        }
+    };
+    info!(files, calls, "confined");
+}
+
+/// Whether a program that is not ours may have to run.
+fn outsiders(config: &Config) -> bool {
+    config.upstream.own_identity
+}
+
+/// The directories that the broker writes to. All of them are fixed at the start: other ones need a restart.
+fn places(config: &Config) -> BTreeSet<PathBuf> {
+    let audit = config.audit.as_ref().and_then(|audit| match &audit.destination {
+        Destination::File(path) => Some(beside(path)),
+        Destination::Stdout => None,
+    });
+    let socket = config.server.grpc_uds.as_deref().map(beside);
+    let sessions = config.broker.configured_sessions.iter();
+    // A token that is a link is replaced where it leads to.
+    let tokens = sessions
+        .map(|session| session.refresh_token.path())
+        .map(|path| beside(&path.canonicalize().unwrap_or(path.to_owned())));
+    config.state.iter().cloned().chain(audit).chain(socket).chain(tokens).collect()
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new(".")).to_owned()
+}
+
+/// From now on nothing is written, made or removed but in `places`. What is open stays so.
+fn files(places: &BTreeSet<PathBuf>) -> Result<RulesetStatus, String> {
+    let told = |error: &dyn std::error::Error| error.to_string();
+    let writing = AccessFs::from_write(RIGHTS);
+    let rules = Ruleset::default().set_compatibility(CompatLevel::BestEffort).handle_access(writing);
+    let mut rules = rules.and_then(Ruleset::create).map_err(|error| told(&error))?;
+    for place in places {
+        // One that is not there is told by whoever needs it.
+        let Ok(place) = PathFd::new(place) else { continue };
+        rules = rules.add_rule(PathBeneath::new(place, writing)).map_err(|error| told(&error))?;
+    }
+    // Everybody may throw away.
+    if let Ok(null) = PathFd::new("/dev/null") {
+        rules = rules.add_rule(PathBeneath::new(null, AccessFs::WriteFile)).map_err(|error| told(&error))?;
+    }
+    rules.restrict_self().map(|status| status.ruleset).map_err(|error| told(&error))
+}
+
+/// From now on no thread makes one of the calls; with `programs` it may still start other programs.
+fn calls(programs: bool) -> Result<(), String> {
+    let refused = NEVER.iter().chain(PROGRAMS.iter().filter(|_| !programs));
+    let rules: BTreeMap<_, _> = refused.map(|call| (*call, Vec::new())).collect();
+    let refusal = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+    let arch = if cfg!(target_arch = "aarch64") { TargetArch::aarch64 } else { TargetArch::x86_64 };
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refusal, arch);
+    let program = filter.and_then(BpfProgram::try_from).map_err(|error| error.to_string())?;
+    apply_filter_all_threads(&program).map_err(|error| error.to_string())
+}

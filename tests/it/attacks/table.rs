@@ -1,0 +1,114 @@
+//! The table: each row of the threat model, and the test that holds it. A row whose test is gone, or was given another
+//! name, is found missing here.
+
+use std::fs;
+use std::path::Path;
+
+/// A row, the file of its test below the crate's root, and the test's name.
+const ROWS: [(&str, &str, &str); 65] = [
+    ("A1 no algorithm", "tests/it/attacks/tokens.rs", "no_bad_token_passes_a_door"),
+    ("A2 the public key as a secret", "tests/it/attacks/tokens.rs", "no_bad_token_passes_a_door"),
+    ("A3 other algorithms, psychic signatures", "tests/it/attacks/tokens.rs", "no_bad_token_passes_a_door"),
+    ("A4 a key that the token brings", "tests/it/attacks/tokens.rs", "no_bad_token_passes_a_door"),
+    ("A5 odd key ids", "tests/it/attacks/tokens.rs", "no_bad_token_passes_a_door"),
+    (
+        "A6 unknown keys by the thousand",
+        "tests/it/attacks/floods.rs",
+        "unknown_keys_by_the_thousand_fetch_next_to_nothing",
+    ),
+    ("A7 extensions", "tests/it/attacks/tokens.rs", "no_bad_token_passes_a_door"),
+    ("A8 encrypted tokens", "tests/it/attacks/tokens.rs", "no_bad_token_passes_a_door"),
+    ("A9 other spellings", "tests/it/attacks/tokens.rs", "no_bad_token_passes_a_door"),
+    ("A10 a key twice", "tests/it/attacks/tokens.rs", "no_bad_token_passes_a_door"),
+    ("A11 times that are none", "tests/it/attacks/tokens.rs", "no_bad_token_passes_a_door"),
+    ("A12 other issuers", "tests/it/attacks/tokens.rs", "no_bad_token_passes_a_door"),
+    ("A13 other audiences and uses", "tests/it/attacks/tokens.rs", "no_bad_token_passes_a_door"),
+    ("A14 another pool's key of the same name", "tests/it/attacks/pools.rs", "keys_are_their_own_pools_alone"),
+    ("A15 bad keys in a key set", "tests/it/attacks/pools.rs", "bad_keys_in_a_key_set_are_left_out"),
+    ("A16 large tokens", "tests/it/attacks/tokens.rs", "what_is_too_large_is_not_looked_at"),
+    ("A17 one bit after a hit", "tests/it/attacks/tokens.rs", "a_remembered_token_has_no_neighbours"),
+    ("A18 names that look alike", "tests/it/attacks/pools.rs", "whose_names_look_alike_are_apart"),
+    ("A19 tokens of the future", "tests/it/attacks/tokens.rs", "what_is_policy_and_no_fault_is_taken"),
+    (
+        "A20 bad signatures by the thousand",
+        "tests/it/attacks/floods.rs",
+        "a_peer_whose_tokens_fail_is_limited_and_nobody_else",
+    ),
+    ("A21 other names", "tests/it/attacks/heads.rs", "only_its_own_names_open_the_door"),
+    ("A22 browsers", "tests/it/attacks/heads.rs", "browsers_and_proxies_are_sent_away"),
+    ("A23 preflights", "tests/it/attacks/heads.rs", "browsers_and_proxies_are_sent_away"),
+    ("A24 forwarding headers", "tests/it/attacks/heads.rs", "browsers_and_proxies_are_sent_away"),
+    ("A25 forged requests", "tests/it/attacks/heads.rs", "a_forged_request_without_a_token_learns_nothing"),
+    ("A26 other methods and protocols", "tests/it/attacks/heads.rs", "a_forged_request_without_a_token_learns_nothing"),
+    (
+        "A27 other places and forms of the token",
+        "tests/it/attacks/heads.rs",
+        "a_token_counts_in_one_place_and_one_form",
+    ),
+    ("A28 odd paths", "tests/it/attacks/heads.rs", "a_path_is_one_of_ours_or_none"),
+    ("A29 two readings of one request", "tests/it/attacks/heads.rs", "no_request_has_two_readings"),
+    ("A30 too much", "tests/it/attacks/heads.rs", "what_is_too_much_is_cut_off"),
+    ("A31 answers of others", "tests/it/attacks/crossed.rs", "a_hundred_thousand_answers_and_each_is_its_askers_own"),
+    ("A32 caches between", "tests/it/attacks/heads.rs", "an_answer_is_whole_whatever_is_asked_of_it"),
+    ("A33 callers from elsewhere", "src/server/listen.rs", "only_loopback_reaches_loopback"),
+    ("A34 time as a measure", "tests/it/attacks/constant.rs", "secrets_are_compared_by_digest_and_in_constant_time"),
+    ("A35 rapid resets", "tests/it/attacks/frames.rs", "who_opens_and_resets_is_told_to_calm_down"),
+    ("A36 floods of frames", "tests/it/attacks/frames.rs", "floods_of_frames_end_the_connection"),
+    ("A37 headers that grow", "tests/it/attacks/frames.rs", "headers_that_grow_are_refused"),
+    ("A38 large and packed messages", "tests/it/attacks/messages.rs", "a_message_is_bounded_and_plain"),
+    ("A39 many streams, streams without end", "tests/it/attacks/frames.rs", "streams_are_few_and_do_not_last"),
+    ("A40 messages that are none", "tests/it/attacks/messages.rs", "a_message_that_is_none_is_refused"),
+    ("A41 other protocols", "tests/it/attacks/slow.rs", "who_speaks_something_else_is_sent_away"),
+    ("A42 other services", "tests/it/attacks/messages.rs", "nothing_else_is_served"),
+    ("A43 forged roles", "tests/it/attacks/tenants.rs", "a_role_comes_from_signed_claims_and_from_nowhere_else"),
+    ("A44 odd roles", "tests/it/attacks/tenants.rs", "a_role_comes_from_signed_claims_and_from_nowhere_else"),
+    ("A45 nobody as somebody", "tests/it/attacks/tenants.rs", "nobody_is_made_a_guest"),
+    ("A46 roles that trust too many", "tests/it/refusals.rs", "each_has_its_row_and_its_hint"),
+    ("A47 session names of users' choice", "src/templates/tests.rs", "every_row_of_the_templates"),
+    ("A48 many tokens of one user", "tests/it/attacks/tenants.rs", "many_tokens_of_one_user_are_one_user"),
+    (
+        "A49 a tenant that asks too much",
+        "tests/it/attacks/floods.rs",
+        "a_tenant_that_asks_too_much_is_limited_and_nobody_else",
+    ),
+    ("A50 one user in two pools", "tests/it/attacks/pools.rs", "whose_names_look_alike_are_apart"),
+    ("A51 another identity's answer", "tests/it/upstream.rs", "aws_errors_become_rows_with_hints_in_the_log"),
+    ("A52 a user who is gone", "tests/it/core/sharing.rs", "a_purge_drops_and_nothing_in_flight_puts_it_back"),
+    (
+        "A53 other users at the socket",
+        "tests/it/doors_socket.rs",
+        "who_is_not_listed_is_refused_until_a_reload_lists_them",
+    ),
+    (
+        "A54 another process under the same id",
+        "tests/it/doors_socket.rs",
+        "the_brokers_own_user_is_served_and_named_in_the_audit_log",
+    ),
+    ("A55 memory from outside", "tests/it/leaks.rs", "no_secret_is_logged_counted_or_echoed"),
+    ("A56 secrets in what is said", "tests/it/leaks.rs", "no_secret_is_logged_counted_or_echoed"),
+    ("A57 secrets after their end", "tests/it/leaks.rs", "no_secret_is_logged_counted_or_echoed"),
+    ("A58 log injection", "tests/it/attacks/tenants.rs", "what_users_choose_stays_one_line_and_no_series"),
+    ("A59 series of users' choice", "tests/it/attacks/tenants.rs", "what_users_choose_stays_one_line_and_no_series"),
+    ("A60 a hostile environment", "tests/it/faults/hosts.rs", "no_variable_and_no_outage_sends_a_request_elsewhere"),
+    ("A61 a hostile configuration", "src/config/tests/mod.rs", "bad_files_have_the_faults_that_they_say_and_no_others"),
+    ("A62 redirects of AWS", "tests/it/faults/network.rs", "redirects_are_not_followed_and_cookies_not_kept"),
+    ("A63 odd answers of AWS", "tests/it/faults/malformed.rs", "a_huge_answer_is_cut_off_and_a_packed_one_left_packed"),
+    ("A64 bad dependencies", "deny.toml", ""),
+    ("A65 a bare container", "tests/it/floors.rs", "what_may_stand_in_one_place_stands_nowhere_else"),
+];
+
+#[test]
+fn every_row_has_a_test_that_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (number, (row, file, test)) in ROWS.iter().enumerate() {
+        let id = row.split(' ').next().unwrap();
+        assert_eq!(id, format!("A{}", number + 1), "each row once, in order");
+        let text = fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{row}: {file}: {error}"));
+        assert!(text.contains(&format!("fn {test}(")) || test.is_empty(), "{row}: {file} has no test {test}");
+        let is_ours = file.contains("/attacks/");
+        assert!(
+            !is_ours || text.contains(&format!("\"{id}")) || text.contains(&format!("({id})")),
+            "{row}: {file} does not name it"
+        );
+    }
+}
