@@ -254,7 +254,8 @@ async fn a_bad_pair_keeps_the_old_one_and_is_told() {
     let first = authority.pair(&[NAME], 2 * DAY);
     let scene = scene(&first, "").await;
     let (caller, alice) = (authority.caller(), token("alice"));
-    assert!(scene.daemon.log().contains("expires in less than 7 days"), "{}", scene.daemon.log());
+    let warned = scene.daemon.wait_for(|daemon| daemon.log().contains("expires in less than 7 days").then_some(()));
+    assert!(warned.await.is_some(), "{}", scene.daemon.log());
     let other = authority.pair(&[NAME], 40 * DAY);
     let no_pair = Pair { key: first.key.clone(), ..other.clone() };
     let garbage = Pair { certificate: "garbage".to_owned(), ..other.clone() };

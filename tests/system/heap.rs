@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
@@ -21,10 +20,8 @@ use tonic::transport::{Channel, Endpoint};
 use crate::support::daemon::PATIENCE;
 use crate::support::http;
 use crate::support::line::Line;
-use crate::support::proxy::{Backend, Fault, Proxy};
+use crate::support::proxy::Fault;
 use crate::support::scene::{EMULATOR, Scene, token_with};
-use crate::support::settings::Settings;
-use crate::support::tls::Authority;
 
 /// How long after its end a secret may still be there, on a machine that does other things too.
 const GRACE: Duration = Duration::from_secs(5);
@@ -217,18 +214,6 @@ const ADMIN_TOKEN: &str = "the-admin-token-of-the-test-of-memory";
 async fn what_is_purged_leaves_the_memory() {
     let scene = Scene::edited(MORE, "authenticated_role", with_admin_token).await;
     held_then_purged(&scene, "purged").await;
-}
-
-/// As AWS is asked in earnest: TLS has buffers of its own.
-#[tokio::test]
-async fn what_came_over_tls_leaves_the_memory_too() {
-    let authority = Authority::new();
-    let proxy = Proxy::start_tls(Backend::Embedded(Arc::clone(&EMULATOR)), authority.server("localhost")).await;
-    let place = tempfile::tempdir().unwrap();
-    let text = with_admin_token(Settings { more: MORE, ..Settings::new(&proxy.url) }.text(), place.path());
-    let trusted = authority.file().display().to_string();
-    let scene = Scene::before(proxy, &text, &[("SSL_CERT_FILE", &trusted)]).await;
-    held_then_purged(&scene, "purged, over TLS").await;
 }
 
 async fn held_then_purged(scene: &Scene, what: &str) {

@@ -1,6 +1,7 @@
 //! The refresher's books: what it knows of each key beside the slot, who waits, what is due. Knows no future and no
 //! AWS; bounded in all and per subject.
 
+mod full;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,8 @@ use crate::clock::Moment;
 use crate::error::{Error, Kind};
 use crate::model::{Ask, Credentials, RoleArn};
 use crate::upstream::{Load, Order, Rank, Session, Target};
+
+pub(super) use full::Full;
 
 /// What an exchange for this entry needs, except for the login, which is in the slot.
 #[derive(Clone)]
@@ -279,15 +282,6 @@ impl Entries {
         });
         idle.min().map(|(_, key)| key)
     }
-}
-
-/// Why there is no room for one more entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Full {
-    /// The user has as many as one may have.
-    Subject,
-    /// The broker has as many as it may have.
-    All,
 }
 
 impl Entry {

@@ -321,14 +321,3 @@ fn too_often() -> Error {
     let cause = "this user asks for new credentials too often (limits.misses_per_subject_per_second)";
     Error::new(Kind::TooManyRequests, cause)
 }
-
-impl From<Full> for Error {
-    fn from(full: Full) -> Self {
-        match full {
-            Full::Subject => {
-                Self::new(Kind::TooManyRequests, "this user has limits.entries_per_subject exchanges under way")
-            }
-            Full::All => Self::new(Kind::UpstreamUnavailable, "limits.entries exchanges are under way: raise it"),
-        }
-    }
-}

@@ -8,10 +8,23 @@ const REQUIRED: &str = "required";
 
 /// The keys in the order of the reference: by table.
 pub(super) fn all() -> Vec<Key> {
-    [server(), aws(), user_pools(), profiles(), groups(), roles(), rules(), sessions(), bounds(), upstream(), files()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        server(),
+        tls(),
+        aws(),
+        user_pools(),
+        profiles(),
+        groups(),
+        roles(),
+        rules(),
+        sessions(),
+        bounds(),
+        upstream(),
+        files(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn server() -> Vec<Key> {
@@ -42,12 +55,27 @@ fn server() -> Vec<Key> {
             "the users who may use that socket",
         ),
         key("server.grpc_uds_allow_gids", "list of numbers", NONE, "the primary groups whose members may use it"),
+        key("server.grpc_reflection", "`true`, `false`", "`false`", "tell the interface to tools like grpcurl"),
+        key(
+            "server.allow_non_loopback",
+            "`true`, `false`",
+            "`false`",
+            "HTTP and gRPC may be on other addresses, with TLS; on the link-local ones that SDKs accept also without",
+        ),
         number(
             "server.drain_seconds",
             &DRAIN_SECONDS,
             DEFAULT_DRAIN_SECONDS,
             "how long it goes on serving after SIGTERM",
         ),
+    ]
+}
+
+fn tls() -> Vec<Key> {
+    vec![
+        key("server.tls.cert_file", "path", REQUIRED, "the certificate of HTTP and gRPC, with its chain, in PEM"),
+        key("server.tls.key_file", "path", REQUIRED, "its key, in PEM, closed to others"),
+        key("server.tls.client_ca_file", "path", NONE, "callers must show a certificate of one of these authorities"),
     ]
 }
 
@@ -295,6 +323,18 @@ fn bounds() -> Vec<Key> {
             DEFAULT_ENTRIES_PER_SUBJECT,
             "cache entries of one user",
         ),
+        number(
+            "limits.misses_per_subject_per_second",
+            &FLOOD,
+            DEFAULT_FLOODS.misses_per_subject,
+            "exchanges that one user's misses may begin; ten times as many at once",
+        ),
+        number(
+            "limits.failures_per_peer_per_second",
+            &FLOOD,
+            DEFAULT_FLOODS.failures_per_peer,
+            "tokens of one peer that may fail; ten times as many at once",
+        ),
         number("limits.connections", &CONNECTIONS, DEFAULT_CONNECTIONS, "connections of HTTP and gRPC together"),
         number("limits.token_bytes", &TOKEN_BYTES, DEFAULT_TOKEN_BYTES, "the longest token"),
         number("limits.header_bytes", &HEADER_BYTES, DEFAULT_HEADER_BYTES, "all headers of a request"),
@@ -337,6 +377,13 @@ fn files() -> Vec<Key> {
         ),
         key("audit.file", "path or `stdout`", NONE, "where each decision goes, one JSON object a line"),
         key("audit.subject", "`plain`, `hashed`", "`plain`", "how users are named in it"),
+        key("tracing.otlp_endpoint", "URL", NONE, "a collector for traces, by OTLP over HTTP, as on port 4318"),
+        key(
+            "tracing.sample_ratio",
+            &format!("{:?} to {:?}", SAMPLE_RATIO.start(), SAMPLE_RATIO.end()),
+            &format!("{DEFAULT_SAMPLE_RATIO:?}"),
+            "the part of requests that is traced without a `traceparent` of their own",
+        ),
         key("admin.token_file", "path", NONE, "whose bearer may `POST /purge`; without it there is no purge"),
     ]
 }

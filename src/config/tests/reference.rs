@@ -7,6 +7,8 @@ use super::*;
 
 /// A file with one of each table that can be there several times.
 const ONE_OF_EACH: &str = "
+[server]
+tls = {}
 [[user_pools]]
 [profiles.NAME]
 groups = [{}]

@@ -228,7 +228,7 @@ fn an_emulator_serves_many_threads_and_prints_no_secret() {
 
 #[test]
 fn unknown_operations_are_refused_as_by_aws() {
-    for target in [format!("{IDENTITY}.DescribeIdentityPool"), format!("{USERS}.SignUp"), "x".to_owned()] {
+    for target in [format!("{IDENTITY}.ListIdentities"), format!("{USERS}.SignUp"), "x".to_owned()] {
         let refusal = refused(&DENY, &target, &json!({}));
         assert_eq!(refusal, (400, "UnknownOperationException".to_owned(), String::new()));
     }

@@ -7,20 +7,20 @@ use super::Ground;
 use crate::support::http::{self, request};
 use crate::support::scene::token;
 
-const PATH: &str = "/v1/credentials";
+pub(super) const PATH: &str = "/v1/credentials";
 
 /// One input and the statuses it may hear; 0 is a connection closed without a word.
-struct Case {
+pub(super) struct Case {
     bytes: String,
     wanted: &'static [u16],
 }
 
-fn case(wanted: &'static [u16], bytes: impl Into<String>) -> Case {
+pub(super) fn case(wanted: &'static [u16], bytes: impl Into<String>) -> Case {
     Case { bytes: bytes.into(), wanted }
 }
 
 /// Sends each, and sees that there is one answer, without a header for browsers, and without credentials unless it is 200.
-async fn run(ground: &mut Ground, row: &str, cases: Vec<Case>) {
+pub(super) async fn run(ground: &mut Ground, row: &str, cases: Vec<Case>) {
     for Case { bytes, wanted } in &cases {
         let start: String = bytes.chars().take(200).collect();
         let asked = tokio::time::timeout(Duration::from_secs(15), http::send(ground.scene.http, bytes)).await;
@@ -254,38 +254,6 @@ async fn a_token_counts_in_one_place_and_one_form() {
     }
     run(&mut ground, "A27", cases).await;
     ground.told("A27");
-}
-
-#[tokio::test]
-async fn a_path_is_one_of_ours_or_none() {
-    let mut ground = Ground::new().await;
-    let (http, good) = (ground.scene.http, ground.good.clone());
-    let path = |path: &str| request("GET", path, http, &[("Authorization", &good)]);
-    let unknown = "//v1/credentials /v1//credentials /./v1/credentials /x/../v1/credentials /V1/credentials /v1/Credentials \
-        /v1/credentials/ /v1/credentials/default/ /v1/credentials/default/admin/ /v1/credentials/%64efault \
-        /v1/credentials/default%2fadmin /%76%31/credentials /v1%2fcredentials /v1/credentials%00 /v1/credentials/default%00 \
-        /v1/credentials;x /v1/credentials/default;x=y /v1/credentials/.. /v1/credentials/../credentials \
-        /v1/credentials/../../etc/passwd /v1/credentials/%2e%2e/%2e%2e /v1/credentials/default/.. \
-        /v1/credentials/default/arn:aws:iam::111122223333:role/rbac-users-admin-role \
-        /v1/credentials/default/arn%3Aaws%3Aiam%3A%3A999999999999%3Arole%2Fadmin /v1/credentials/default/ADMIN \
-        /v1/credentials/DEFAULT /v1/credentials/nobody /v1/credentials/default/admin/x /v1/sessions/.. /v1/sessions/%2e \
-        /v1/unauthenticated/default /v1/unauthenticated/a/b/c";
-    let mut cases: Vec<_> = unknown.split_whitespace().map(|text| case(&[404], path(text))).collect();
-    cases.push(case(&[400], path("/v1/unauthenticated/default/x")));
-    for query in ["?", "?role=admin", "?role=admin&role=editor", "?x=%00", "??", "?/../"] {
-        cases.push(case(&[400], path(&format!("{PATH}{query}"))));
-    }
-    for bad in
-        ["v1/credentials", "*", "", "\\v1\\credentials", "/v1/credentials /x", "/v1/cre\u{0}dentials", "/v1/\u{e9}"]
-    {
-        cases.push(case(&[400, 403, 404], path(bad)));
-    }
-    for size in [65, 1_000, 8_192, 30_000] {
-        cases.push(case(&[404, 414, 431], path(&format!("{PATH}/{}", "a".repeat(size)))));
-    }
-    cases.push(case(&[400, 414, 431, 0], path(&format!("/{}", "a".repeat(200_000)))));
-    run(&mut ground, "A28", cases).await;
-    ground.told("A28");
 }
 
 /// Bodies of two lengths; hyper leaves out a length beside a coding, and the same length said again.

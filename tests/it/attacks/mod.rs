@@ -9,6 +9,7 @@ mod forge;
 mod frames;
 mod heads;
 mod messages;
+mod paths;
 mod pools;
 mod slow;
 mod table;
@@ -24,8 +25,9 @@ use crate::support::proxy::Proxy;
 use crate::support::scene::{Scene, token};
 use crate::support::settings::Settings;
 
-/// How much more memory an attack may leave behind: far more than the allocator's own slack, far less than a leak.
-const LEFT_BEHIND_KIB: u64 = 24 * 1024;
+/// How much more memory an attack may leave behind: more than what the allocator keeps of thousands of answers at once, far
+/// less than a leak.
+const LEFT_BEHIND_KIB: u64 = 48 * 1024;
 
 /// The longest that memory may take to come back.
 const COMES_BACK: Duration = Duration::from_secs(20);

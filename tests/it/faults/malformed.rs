@@ -29,16 +29,6 @@ fn without(parent: &'static str, name: &'static str) -> Fault {
     Fault::json(name, move |body| drop(body.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(name)))
 }
 
-/// One member stands there twice, and the second time it says `value`.
-fn again(name: &'static str, value: &'static str) -> Fault {
-    Fault::bytes(name, move |body| {
-        let text = String::from_utf8_lossy(body);
-        let from = if name == "IdentityId" { text.len() - 1 } else { text.find("\"Credentials\":{").unwrap() };
-        let end = from + text[from..].find('}').unwrap();
-        format!("{},\"{name}\":{value}{}", &text[..end], &text[end..]).into_bytes()
-    })
-}
-
 /// Every row is an answer of which nothing may be kept.
 fn table() -> Vec<Fault> {
     let expiration = |value| at("/Credentials/Expiration", value);
@@ -66,10 +56,6 @@ fn table() -> Vec<Fault> {
         expiration(json!((now_seconds() + 3600) * 1000)),
         expiration(json!("soon")),
         expiration(json!({})),
-        again("AccessKeyId", "\"\""),
-        again("SecretKey", "null"),
-        again("Expiration", "0"),
-        again("IdentityId", "\"us-east-1:0\""),
     ];
     rows.extend(["AccessKeyId", "SecretKey", "SessionToken", "Expiration"].map(|name| without("/Credentials", name)));
     for pointer in ["/Credentials/AccessKeyId", "/Credentials/SecretKey", "/Credentials/SessionToken"] {
@@ -265,13 +251,12 @@ fn spoilt(body: &[u8], chance: u64) -> Vec<u8> {
     for _ in 0..=next(3) {
         let (place, length) = (next(spoilt.len()), 1 + next(40));
         let end = (place + length).min(spoilt.len());
-        match next(7) {
+        match next(6) {
             0 => spoilt.truncate(place),
             1 => drop(spoilt.drain(place..end)),
             2 => spoilt = [&spoilt[..end], &spoilt[place..]].concat(),
             3 => spoilt.iter_mut().skip(place).take(length).for_each(|byte| *byte = byte.wrapping_add(1)),
             4 => spoilt = member(&spoilt, place, next(9)),
-            5 => spoilt = member_twice(&spoilt, place, next(4)),
             _ => spoilt.iter_mut().skip(place).take(1).for_each(|byte| *byte ^= 1 << (length % 8)),
         }
         if spoilt.is_empty() {
@@ -302,14 +287,6 @@ fn member(body: &[u8], which: usize, kind: usize) -> Vec<u8> {
         None => drop(members.remove(name)),
     }
     json.to_string().into_bytes()
-}
-
-/// One member of the answer stands there twice, with two values.
-fn member_twice(body: &[u8], which: usize, kind: usize) -> Vec<u8> {
-    let text = String::from_utf8_lossy(body);
-    let name = ["IdentityId", "AccessKeyId", "SecretKey", "SessionToken", "Expiration"][which % 5];
-    let value = ["null", "\"other\"", "0", "{}"][kind % 4];
-    text.replacen(&format!("\"{name}\":"), &format!("\"{name}\":{value},\"{name}\":"), 1).into_bytes()
 }
 
 /// Whether an answer is whole, alive and for `identity`, by what JSON and the service's documentation say.
