@@ -173,7 +173,7 @@ impl Refresher {
         let Some(entry) = self.entries.get_mut(&miss.key) else { return };
         // Who comes by the newest rulebook shows that the entry is right by it.
         (entry.wanted.planned, entry.wanted.ask) = (miss.wanted.planned, Arc::clone(&miss.wanted.ask));
-        entry.slot.offer_login(miss.token.as_ref(), miss.token_expires, now);
+        entry.slot.offer_login(|| miss.token.take(), miss.token_expires, now);
         // The miss may have raced a landing.
         if let Some(credentials) = entry.slot.take_first(miss.holder, now) {
             miss.waiter.send(Ok(credentials)).ok();
