@@ -14,7 +14,8 @@ pub use crate::credentials::{Credentials, Issued};
 /// The claims of a token, as its JSON object.
 pub type Claims = Map<String, Value>;
 
-/// The bearer of a *verified* CUP token.
+/// The bearer of a *verified* CUP token. Its claims are not here: once a hit is known they are hardly ever looked at
+/// again, and the token says them to whoever needs them.
 pub struct Caller {
     /// The configured id of the user pool whose key verified the token.
     pub user_pool: Arc<str>,
@@ -26,8 +27,6 @@ pub struct Caller {
     pub client_id: Arc<str>,
     /// What the token is for.
     pub token_use: TokenUse,
-    /// All claims, for the role rules.
-    pub claims: Claims,
     /// Digest of every claim except those that change with each token of the same user.
     pub fingerprint: Digest,
     /// `exp`.

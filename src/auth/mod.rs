@@ -26,7 +26,7 @@ use crate::clock::{Clock, Moment};
 use crate::digest::{Digest, sha256};
 use crate::error::{Error, Kind};
 use crate::metrics::{Metrics, Verification};
-use crate::model::Caller;
+use crate::model::{Caller, Claims};
 use crate::secret::CupToken;
 use crate::supervise::{LongLived, supervise};
 
@@ -284,7 +284,7 @@ impl Verifier {
             Lookup::Unavailable => return Err(Fault::KeysUnavailable),
         };
         token::verify_signature(&parts, &key)?;
-        let caller = claims::judge(claims, issuer, &pool.config, self.config.access_tokens, self.clock.now())?;
+        let caller = claims::judge(&claims, issuer, &pool.config, self.config.access_tokens, self.clock.now())?;
         let keys = pool.keys.standing(generation);
         Ok(Verdict { caller: Arc::new(caller), keys, configuration: self.generation })
     }
@@ -306,6 +306,13 @@ impl Verifier {
     }
 }
 
+/// The claims of a token that was verified before, in this spelling: only who has its bearer may ask. None of a text that
+/// is no token.
+pub fn claims_of(token: &CupToken) -> Claims {
+    let claims = token::split(token.expose_secret()).and_then(|parts| token::claims(&parts));
+    claims.unwrap_or_default()
+}
+
 /// The caller that `text` claims to come from, judged by everything but its signature: for people who ask why, offline.
 /// Nothing may be given to such a caller.
 ///
@@ -318,7 +325,7 @@ pub fn read_unverified(text: &str, config: &Config, now: Moment) -> Result<Calle
         let named = |pool: &UserPool| pool.issuers.iter().find(|known| &***known == issuer).cloned();
         let found = config.user_pools.iter().find_map(|pool| Some((named(pool)?, pool)));
         let (issuer, pool) = found.ok_or(Rejection::ISSUER)?;
-        claims::judge(claims, &issuer, pool, config.access_tokens, now)
+        claims::judge(&claims, &issuer, pool, config.access_tokens, now)
     };
     judged().map_err(|rejection: Rejection| Error::new(Kind::Unauthorized, rejection.cause))
 }

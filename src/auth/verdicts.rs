@@ -102,7 +102,6 @@ mod tests {
             subject: "sub".into(),
             client_id: "client".into(),
             token_use: crate::model::TokenUse::Id,
-            claims: serde_json::Map::new(),
             fingerprint: [0; 32],
             expires: Expiry::at(now.wall + Duration::from_secs(seconds), now),
         };

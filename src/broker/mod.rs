@@ -30,7 +30,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch as channel};
 
-use crate::auth::{Verdict, Verifier};
+use crate::auth::{Verdict, Verifier, claims_of};
 use crate::chance::Chance;
 use crate::clock::{Clock, Expiry};
 use crate::error::{Error, Kind};
@@ -138,8 +138,10 @@ const SWEEP_PERIOD: Duration = Duration::from_secs(60);
 /// What readiness puts before an issuer whose key set was never fetched.
 pub const KEYS: &str = "jwks:";
 
-/// How many places there may be for each entry: a user may ask with several tokens.
-const PLACES_PER_ENTRY: usize = 2;
+/// How many places there may be for this many entries: a user may ask with several tokens, most with one at a time.
+const fn places(entries: usize) -> usize {
+    entries.saturating_add(entries / 4)
+}
 
 /// How many wishes may wait for the refresher, which takes each in microseconds.
 const WISHES: usize = 16_384;
@@ -158,7 +160,7 @@ impl Broker {
         let (wishes, queue) = mpsc::channel(WISHES);
         let rulebook = Rulebook::new(verifier, exchange, config.profiles, config.policy.min_remaining);
         let rulebook = Arc::new(ArcSwap::from_pointee(rulebook));
-        let places = Places::new(config.limits.entries.saturating_mul(PLACES_PER_ENTRY));
+        let places = Places::new(places(config.limits.entries));
         let refresher = Refresher::new(
             queue,
             Arc::clone(&cache),
@@ -225,7 +227,7 @@ impl Broker {
     /// For a token that is refused, and for a profile or alias that is not there.
     pub async fn explain(&self, token: &CupToken, ask: &Ask) -> Result<Explanation, Error> {
         let (rulebook, verdict) = self.verify(token).await?;
-        explain(rulebook.profiles(), &verdict.caller, ask)
+        explain(rulebook.profiles(), &verdict.caller, &claims_of(token), ask)
     }
 
     /// Drops what is held for `selector`, sessions included, and says how many entries that were. An exchange that is
@@ -297,7 +299,7 @@ impl Broker {
         holder: bool,
     ) -> Result<Grant, Error> {
         let caller = &verdict.caller;
-        let (profile, plan) = rulebook.plan(caller, ask)?;
+        let (profile, plan) = rulebook.plan(caller, token, ask)?;
         let flow = profile.target.flow;
         let key = Key::new(&ask.profile, &profile.target, caller, &plan);
         let reason = plan.choice.reason;
@@ -318,7 +320,7 @@ impl Broker {
             user: Arc::clone(&caller.subject),
             client_id: Arc::clone(&caller.client_id),
             role: plan.role,
-            session: Arc::new(plan.session),
+            session: plan.session,
         };
         let credentials = self.ask_refresher(key, Some(token.clone()), caller.expires, wanted, holder).await?;
         Ok(self.grant(credentials, Some(caller), Decision { hit: false, ..decision }))

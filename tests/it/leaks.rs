@@ -349,7 +349,6 @@ fn types_with_secrets_do_not_print_them() {
         subject: "sub".into(),
         client_id: "client".into(),
         token_use: TokenUse::Id,
-        claims: [("email".to_owned(), SECRET.into())].into_iter().collect(),
         fingerprint: [0; 32],
         expires,
     };

@@ -179,8 +179,8 @@ impl Refresher {
             miss.waiter.send(Ok(credentials)).ok();
             return;
         }
-        if let Some((_, error)) = entry.refused.as_ref().filter(|(until, _)| *until > now.boot) {
-            miss.waiter.send(Err(error.clone())).ok();
+        if let Some(refused) = entry.refused.as_ref().filter(|refused| refused.0 > now.boot) {
+            miss.waiter.send(Err(refused.1.clone())).ok();
             return;
         }
         if !is_new && entry.can_move_up() && !self.misses.take(payer, now.boot) {

@@ -56,7 +56,7 @@ impl Broker {
         refresh_token: Option<SecretString>,
     ) -> Result<Opened, Error> {
         let (rulebook, Verdict { caller, .. }) = self.verify(&token).await?;
-        let opened = self.accept(refresh_token.as_ref()).and_then(|()| rulebook.plan(&caller, &ask));
+        let opened = self.accept(refresh_token.as_ref()).and_then(|()| rulebook.plan(&caller, &token, &ask));
         let opened = opened.and_then(|_| self.sessions.open(&caller, ask, token, refresh_token, self.clock.now()));
         self.end_refused_since(&rulebook);
         opened.map_err(|error| error.about(&caller))
@@ -107,7 +107,7 @@ impl Broker {
         self.accept(refresh_token.as_ref())?;
         let session = self.sessions.owned(id, Subject::new(&caller), now)?;
         // What the session asks for must be what this token's bearer may have, too.
-        rulebook.plan(&caller, &session.ask).map_err(|error| error.about(&caller))?;
+        rulebook.plan(&caller, &token, &session.ask).map_err(|error| error.about(&caller))?;
         session.touch(now);
         if let Some(refresh_token) = refresh_token {
             // Also one that has ended goes on with it.
@@ -162,7 +162,7 @@ impl Broker {
         let login = session.login();
         let Some(login) = login.as_ref() else { return };
         let rulebook = self.rulebook.load();
-        let Ok((profile, plan)) = rulebook.plan(&login.caller, &session.ask) else { return };
+        let Ok((profile, plan)) = rulebook.plan(&login.caller, &login.token, &session.ask) else { return };
         let key = Key::new(&session.ask.profile, &profile.target, &login.caller, &plan);
         let Some(slot) = self.cache.slot(&key) else { return };
         if slot.offer_login(|| Some(login.token.clone()), login.caller.expires, self.clock.now()) {
