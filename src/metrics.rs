@@ -78,6 +78,8 @@ labels!(
 pub struct Metrics {
     version: String,
     registry: Registry,
+    /// Whether `/readyz` says so: 1 or 0.
+    pub ready: IntGauge,
     requests: IntCounterVec,
     request_duration: HistogramVec,
     lookups: IntCounterVec,
@@ -126,6 +128,7 @@ impl Metrics {
         let registry = Registry::new();
         let make = Maker(&registry);
         let metrics = Self {
+            ready: make.gauge("ready", "Whether it is ready, as /readyz says: 1 or 0.")?,
             requests: make.counters("requests_total", "Requests answered, by outcome.", &["listener", "outcome"])?,
             request_duration: make.histograms(
                 "request_duration_seconds",
