@@ -66,7 +66,7 @@ pub(super) fn judge(config: &Config, args: &DoctorArgs, seen: &Seen) -> Result<V
         .into_iter()
         .map(|warning| {
             let (about, text) = warning.split_once(": ").unwrap_or(("configuration", warning.as_str()));
-            Finding::warning("configuration", about, text, "see the README on this key")
+            Finding::warning("configuration", about, text, "see docs/configuration.md on this key")
         })
         .collect();
     found.extend(doctor::quotas(config, args.brokers));
