@@ -82,6 +82,8 @@ labels!(
 pub struct Metrics {
     version: String,
     registry: Registry,
+    /// Whether `/readyz` says so: 1 or 0.
+    pub ready: IntGauge,
     /// By listener and outcome: a label is looked up once, not with each request.
     requests: Vec<Vec<IntCounter>>,
     request_duration: HistogramVec,
@@ -141,6 +143,7 @@ impl Metrics {
         let registry = Registry::new();
         let make = Maker(&registry);
         let metrics = Self {
+            ready: make.gauge("ready", "Whether it is ready, as /readyz says: 1 or 0.")?,
             requests: by_outcome(&make)?,
             hot: Hot::default(),
             request_duration: make.histograms(
@@ -196,8 +199,7 @@ impl Metrics {
                 "When the first certificate of server.tls expires; +Inf without TLS.",
             )?,
             audit_dropped: make.counter("audit_dropped_total", "Lines of the audit log that were lost.")?,
-            log_dropped: make
-                .counter("log_dropped_total", "Lines of the log that were lost, since nobody took them.")?,
+            log_dropped: make.counter("log_dropped_total", "Lines of the log that were lost: nobody took them.")?,
             lost_lines: Mutex::new(|| 0),
             state_write_failures: make
                 .counter("state_write_failures_total", "Writes of the identity map to disk that failed.")?,

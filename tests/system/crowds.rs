@@ -34,9 +34,10 @@ fn open_files(wanted: u64) {
 
 /// So many connections whose callers wait for an answer that does not come yet.
 async fn waiting(scene: &Scene, token: &str, number: usize) -> Vec<Line> {
-    let parts = join_all((0..8).map(async |_| {
-        let mut lines = Vec::with_capacity(number / 8 + 1);
-        while lines.len() < number / 8 {
+    let parts = join_all((0..8).map(async |part| {
+        let share = (part..number).step_by(8).len();
+        let mut lines = Vec::with_capacity(share);
+        while lines.len() < share {
             let mut line = Line::open(scene.http).await.unwrap();
             line.send("/v1/credentials", token).await.unwrap();
             lines.push(line);
