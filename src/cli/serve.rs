@@ -3,9 +3,10 @@
 use std::future::Future;
 use std::path::PathBuf;
 
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::app;
 use crate::cli::Failure;
@@ -25,6 +26,7 @@ pub(super) fn run(file: Option<PathBuf>) -> Result<(), Failure> {
         // Before anything else: without a handler, the signal would end the program.
         let source = Source::new(path, files, signal(SignalKind::hangup())?);
         let bound = app::bind(config, None).await?.following(source);
+        info!(workers = Handle::current().metrics().num_workers(), "serving");
         bound.run(signals()?).await?;
         Ok(())
     })
@@ -32,6 +34,7 @@ pub(super) fn run(file: Option<PathBuf>) -> Result<(), Failure> {
 
 /// Runs `work` on a runtime of its own.
 pub(super) fn on_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    // As many workers as the standard library finds processors, which looks at the control group's quota too.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(work);
     // What is still running has had its time.

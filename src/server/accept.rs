@@ -24,14 +24,15 @@ use tracing::{debug, warn};
 use crate::metrics::Metrics;
 use crate::server::lines::Lines;
 use crate::server::listen::Listen;
-use crate::server::patient::Patient;
+use crate::server::patient::{Patient, Whole};
 use crate::server::{Limits, MAX_HEADERS, Phase, Places, stopping};
 
 /// Time for a new connection to say its first byte.
 pub(super) const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Time for a request's headers, and for a kept-alive connection to begin its next request.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for a kept-alive connection to begin and end its next head: longer than the pools of clients keep one (90 s at
+/// most), so that it is they who close. A head that has begun has less, see [`Patient`].
+const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Time for the requests that are under way when everything stops.
 const LAST_REQUESTS: Duration = Duration::from_secs(6);
@@ -184,16 +185,18 @@ pub(super) async fn serve_spoken<F, S>(
     F: Fn(Request<Incoming>) -> S,
     S: Future<Output = Response<Full<Bytes>>>,
 {
+    let whole = Whole::default();
     let service = service_fn(|request| {
+        whole.tell();
         let answer = answer(request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
+        .header_read_timeout(IDLE_TIMEOUT)
         .max_headers(MAX_HEADERS)
         .max_buf_size(limits.header_bytes + REQUEST_LINE_BYTES)
-        .serve_connection(TokioIo::new(Patient::new(stream)), service);
+        .serve_connection(TokioIo::new(Patient::of_heads(stream, whole.clone())), service);
     let mut serving = pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,

@@ -1,8 +1,10 @@
-//! A connection whose peer has to take what it is sent: hyper waits without end for one who never reads. Knows no
-//! protocol.
+//! A connection whose peer has to take what it is sent, and to finish what it begins: hyper waits without end for one who
+//! never reads, and its deadline for a head runs while a connection is idle. Knows no protocol.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,32 +15,73 @@ use tokio::time::Sleep;
 /// all never meets it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The connection. A write that waits for too long fails with [`io::ErrorKind::TimedOut`].
+/// Time for the rest of a request's head, once it has begun.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The connection. A write or a head that waits for too long fails with [`io::ErrorKind::TimedOut`].
 pub(super) struct Patient<S> {
     stream: S,
     /// Set while a write waits.
-    until: Option<Pin<Box<Sleep>>>,
+    write_until: Option<Pin<Box<Sleep>>>,
+    /// Whether a head has begun and is not whole; never, where nobody tells.
+    begun: bool,
+    whole: Option<Whole>,
+    /// Set while a head that has begun waits.
+    head_until: Option<Pin<Box<Sleep>>>,
+}
+
+/// How a connection is told that what was read of it is a request, whole.
+#[derive(Clone, Default)]
+pub(super) struct Whole(Arc<AtomicBool>);
+
+impl Whole {
+    /// Until the next byte, nothing is waited for. Relaxed: the task of the connection alone says and hears it.
+    pub(super) fn tell(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl<S> Patient<S> {
+    /// Writes alone are bounded.
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, until: None }
+        Self { stream, write_until: None, begun: false, whole: None, head_until: None }
+    }
+
+    /// The first head begins at once; `whole` tells of its end, and of each one's after it.
+    pub(super) fn of_heads(stream: S, whole: Whole) -> Self {
+        Self { begun: true, whole: Some(whole), ..Self::new(stream) }
     }
 
     /// What a write came to, unless it waits for too long.
     fn patiently<T>(&mut self, written: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.until = None;
+            self.write_until = None;
             return written;
         }
-        let until = self.until.get_or_insert_with(|| Box::pin(tokio::time::sleep(WRITE_TIMEOUT)));
+        let until = self.write_until.get_or_insert_with(|| Box::pin(tokio::time::sleep(WRITE_TIMEOUT)));
         until.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Notes what the peer has done, before what a read came to is seen. A head that comes in one piece sets no timer.
+    fn note(&mut self, has_come: bool) {
+        let Some(Whole(whole)) = &self.whole else { return };
+        if whole.swap(false, Ordering::Relaxed) {
+            (self.begun, self.head_until) = (false, None);
+        }
+        self.begun |= has_come;
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, into)
+        let before = into.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, into);
+        self.note(into.filled().len() > before);
+        if read.is_ready() || !self.begun {
+            return read;
+        }
+        let until = self.head_until.get_or_insert_with(|| Box::pin(tokio::time::sleep(HEAD_TIMEOUT)));
+        until.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -93,5 +136,37 @@ mod tests {
         ours.write_all(&[7; 64]).await.unwrap();
         let error = ours.write_all(b"more").await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_has_begun_has_to_end_and_the_next_may_take_its_time() {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let whole = Whole::default();
+        let mut ours = Patient::of_heads(ours, whole.clone());
+        let mut byte = [0];
+        for _ in 0..3 {
+            theirs.write_all(b"he").await.unwrap();
+            ours.read_exact(&mut byte).await.unwrap();
+            ours.read_exact(&mut byte).await.unwrap();
+            whole.tell();
+            let idle = tokio::time::timeout(HEAD_TIMEOUT * 100, ours.read(&mut byte)).await;
+            assert!(idle.is_err(), "{idle:?}");
+        }
+        let trickles = async {
+            loop {
+                theirs.write_all(b"h").await.unwrap();
+                tokio::time::sleep(HEAD_TIMEOUT / 4).await;
+            }
+        };
+        let reads = async {
+            let begun = tokio::time::Instant::now();
+            loop {
+                if let Err(error) = ours.read(&mut byte).await {
+                    return (error.kind(), begun.elapsed());
+                }
+            }
+        };
+        let (error, took) = tokio::select! { ended = reads => ended, () = trickles => unreachable!() };
+        assert_eq!((error, took), (io::ErrorKind::TimedOut, HEAD_TIMEOUT));
     }
 }

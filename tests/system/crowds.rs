@@ -140,7 +140,7 @@ async fn five_thousand_dawdlers_are_sent_away_and_delay_nobody() {
     assert_eq!(scene.ask("/v1/credentials", &alice).await.status, 200);
     let mut dawdlers = JoinSet::new();
     for number in 0..DAWDLERS {
-        let (way, by_http, by_grpc) = (number % 3, BY_HTTP[number / 3 % 3], BY_GRPC[number / 3 % 2]);
+        let (way, by_http, by_grpc) = (number % 3, BY_HTTP[number / 3 % BY_HTTP.len()], BY_GRPC[number / 3 % 2]);
         let (http, grpc, socket) = (scene.http, scene.grpc, socket.clone());
         dawdlers.spawn(async move {
             match way {

@@ -9,6 +9,7 @@
 mod support;
 
 mod beyond;
+mod cage;
 mod clocks;
 mod crowds;
 mod go;
@@ -21,6 +22,7 @@ mod release;
 mod scenario;
 mod soak;
 mod status;
+mod threads;
 
 use std::process::{Command, Output, Stdio};
 

@@ -1,11 +1,8 @@
 //! A memory limit (F14): 10,000 identities and a flood of a million distinct tokens. 64 MiB are asked for and not met yet:
 //! the limit here is what a build without optimisations needs.
 
-use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::MACHINE;
+use crate::cage::Cage;
 use crate::support::line::Line;
 use crate::support::scene::{EMULATOR, Scene, embedded};
 use crate::support::settings::{PLENTY, Settings};
@@ -31,77 +29,6 @@ const GARBAGE: usize = 1_000_000;
 const LINES: usize = 8;
 /// How many requests are sent at a time.
 const BATCH: usize = 50;
-
-/// A control group with a limit of memory, of whichever version the machine has; it is gone with the test.
-struct Cage {
-    path: PathBuf,
-    v2: bool,
-}
-
-impl Cage {
-    fn new() -> Self {
-        let v1 = Path::new("/sys/fs/cgroup/memory");
-        let v2 = !v1.join("memory.limit_in_bytes").exists();
-        let root = if v2 { Path::new("/sys/fs/cgroup") } else { v1 };
-        let cage = Self { path: root.join(format!("cupbearer-{}", std::process::id())), v2 };
-        if v2 {
-            // Already there, as a rule.
-            fs::write(root.join("cgroup.subtree_control"), "+memory").ok();
-        }
-        let hint = "control groups with a memory controller must be mounted at /sys/fs/cgroup, and the test be root";
-        fs::create_dir(&cage.path).unwrap_or_else(|error| panic!("{}: {error}; {hint}", cage.path.display()));
-        cage.write(if v2 { "memory.max" } else { "memory.limit_in_bytes" }, &LIMIT_BYTES.to_string());
-        if v2 {
-            cage.write("memory.swap.max", "0");
-        } else {
-            cage.write("memory.swappiness", "0");
-        }
-        cage
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        let file = self.path.join(name);
-        fs::write(&file, text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    }
-
-    fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.path.join(name)).unwrap()
-    }
-
-    /// The program, in the cage from its first page on.
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("/bin/sh");
-        let script = "echo $$ > \"$0\" && exec \"$@\"";
-        command.arg("-c").arg(script).arg(self.path.join("cgroup.procs")).arg(env!("CARGO_BIN_EXE_cupbearer"));
-        command.args(arguments).env_clear();
-        command
-    }
-
-    /// How often the kernel killed somebody in the cage.
-    fn kills(&self) -> u64 {
-        let events = self.read(if self.v2 { "memory.events" } else { "memory.oom_control" });
-        let line = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
-        line.expect("the kernel counts its kills").trim().parse().unwrap()
-    }
-
-    /// The most that was ever used, page cache included, in MiB.
-    fn peak_mib(&self) -> u64 {
-        let name = if self.v2 { "memory.peak" } else { "memory.max_usage_in_bytes" };
-        self.read(name).trim().parse::<u64>().unwrap() >> 20
-    }
-}
-
-impl Drop for Cage {
-    fn drop(&mut self) {
-        // The last process may still be on its way out.
-        for _ in 0..100 {
-            if fs::remove_dir(&self.path).is_ok() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
 
 /// A token of one of many users; another `round` is another token.
 fn signed(user: usize, round: usize, claims: &serde_json::Value) -> String {
@@ -163,7 +90,7 @@ fn count(text: &[u8], word: &str) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_identities_and_a_million_tokens_fit_into_a_limit() {
     let _machine = MACHINE.lock().await;
-    let cage = Cage::new();
+    let cage = Cage::of_memory(LIMIT_BYTES);
     let proxy = embedded().await;
     // The flood is to be judged, and not refused unseen.
     let more = format!("---[limits]\nentries = {IDENTITIES}\nfailures_per_peer_per_second = 1_000_000\n{PLENTY}");

@@ -102,12 +102,14 @@ async fn the_one_over_the_limit_is_told_and_the_others_are_served() {
     println!("F15 one over 300 is told in {took:?}; the 300: {times}");
 }
 
-/// Silent ones, and those who say a byte now and then, on both doors.
+/// Silent ones, and those who say a byte now and then, on both doors. One whose request is answered may be silent for longer.
 #[tokio::test]
 async fn slow_callers_are_sent_away_and_delay_nobody() {
     let scene = Scene::new().await;
     let alice = token("alice");
     let healthy = hits(&scene, &alice, 1_000).await;
+    let mut kept = Line::open(scene.http).await.unwrap();
+    assert_eq!(kept.ask("/v1/credentials", &alice).await.unwrap().status, 200);
     let by_http = BY_HTTP.map(|speech| (scene.http, speech));
     let table = [&by_http[..], &BY_GRPC.map(|speech| (scene.grpc, speech))].concat();
     let slow = join_all((0..200).map(async |number| {
@@ -118,6 +120,11 @@ async fn slow_callers_are_sent_away_and_delay_nobody() {
     let mut times = Times::default();
     slow.into_iter().for_each(|took| times.add(took));
     println!("F16 200 slow callers sent away: {times}; hits before {healthy}, meanwhile {during}");
+    assert_eq!(
+        kept.ask("/v1/credentials", &alice).await.map(|reply| reply.status).ok(),
+        Some(200),
+        "it was cut while idle"
+    );
     // Five seconds, on a machine that has time.
     assert!(times.percentile(50) < Duration::from_secs(10) && times.max() < Duration::from_secs(20), "{times}");
 }

@@ -9,9 +9,13 @@ use super::daemon::PATIENCE;
 /// What a dawdler says at once, and what it says again and again after that.
 pub type Speech = (&'static [u8], &'static [u8]);
 
-/// Says nothing, or half a request, on HTTP/1.1.
-pub const BY_HTTP: [Speech; 3] =
-    [(b"", b""), (b"GET /v1/cred", b""), (b"GET /v1/credentials HTTP/1.1\r\nHost: local", b"h")];
+/// Says nothing, or half a request, be it the second, on HTTP/1.1.
+pub const BY_HTTP: [Speech; 4] = [
+    (b"", b""),
+    (b"GET /v1/cred", b""),
+    (b"GET /v1/credentials HTTP/1.1\r\nHost: local", b"h"),
+    (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /", b"h"),
+];
 
 /// Says nothing, or half a preface, on HTTP/2.
 pub const BY_GRPC: [Speech; 2] = [(b"", b""), (b"PRI * HTTP/2.0", b"")];
