@@ -9,6 +9,7 @@
 mod world;
 
 use std::alloc::System;
+use std::time::{Duration, SystemTime};
 
 use cupbearer::clock::Clock;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -49,4 +50,25 @@ fn a_hit_takes_nothing_and_an_identity_what_it_has_to() {
     }
     let change = region.change();
     assert_eq!((change.allocations, change.reallocations), (0, 0), "of {} hits: {change:?}", tokens.len());
+    newer_tokens_take_no_more();
+}
+
+/// Every user comes with a newer token, again and again: what is remembered of tokens is bounded.
+fn newer_tokens_take_no_more() {
+    const USERS: usize = 256;
+    let runtime = runtime();
+    let world = runtime.block_on(World::new(Clock::system(), USERS));
+    let round = |round: u64| {
+        let now = SystemTime::now() + Duration::from_secs(round);
+        let tokens: Vec<String> = (0..USERS).map(|subject| world::token(subject, now)).collect();
+        runtime.block_on(async { futures::future::join_all(tokens.iter().map(|token| world.warm(token))).await.len() })
+    };
+    // The first tokens fill the tables up.
+    (0..4).for_each(|number| drop(round(number)));
+    let region = Region::new(ALLOCATOR);
+    (4..12).for_each(|number| drop(round(number)));
+    let change = region.change();
+    let more = change.bytes_allocated.saturating_sub(change.bytes_deallocated) / USERS;
+    println!("eight newer tokens take {more} bytes more of heap");
+    assert!(more < 400, "eight newer tokens of a user take {more} bytes more of heap");
 }
