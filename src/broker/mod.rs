@@ -138,11 +138,6 @@ const SWEEP_PERIOD: Duration = Duration::from_secs(60);
 /// What readiness puts before an issuer whose key set was never fetched.
 pub const KEYS: &str = "jwks:";
 
-/// How many places there may be for this many entries: a user may ask with several tokens, most with one at a time.
-const fn places(entries: usize) -> usize {
-    entries.saturating_add(entries / 4)
-}
-
 /// How many wishes may wait for the refresher, which takes each in microseconds.
 const WISHES: usize = 16_384;
 
@@ -160,7 +155,7 @@ impl Broker {
         let (wishes, queue) = mpsc::channel(WISHES);
         let rulebook = Rulebook::new(verifier, exchange, config.profiles, config.policy.min_remaining);
         let rulebook = Arc::new(ArcSwap::from_pointee(rulebook));
-        let places = Places::new(places(config.limits.entries));
+        let places = Places::beside(config.limits.entries);
         let refresher = Refresher::new(
             queue,
             Arc::clone(&cache),

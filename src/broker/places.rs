@@ -31,7 +31,7 @@ use crate::model::{Ask, Question};
 /// Where hits were found, at most `capacity` of them.
 pub(super) struct Places {
     by_question: HashMap<Asked, Place>,
-    capacity: usize,
+    capacity: AtomicUsize,
     /// Kept by us, since the map's own count walks it.
     held: AtomicUsize,
     /// The asks that are shared by many; few, since profiles and roles are configured.
@@ -66,9 +66,15 @@ struct Asking<'a> {
 const SHARED: usize = 4_096;
 
 impl Places {
-    pub(super) fn new(capacity: usize) -> Self {
-        let capacity = capacity.max(1);
+    /// As many as there may be beside so many `entries`.
+    pub(super) fn beside(entries: usize) -> Self {
+        let capacity = AtomicUsize::new(capacity(entries));
         Self { by_question: HashMap::new(), capacity, held: AtomicUsize::new(0), asks: Mutex::default() }
+    }
+
+    /// For another number of `entries`; what is over goes with the next places.
+    pub(super) fn limit(&self, entries: usize) {
+        self.capacity.store(capacity(entries), Ordering::Relaxed);
     }
 
     /// What `follow` makes of the place that this token's bearer and this question led to, if it still leads there under
@@ -88,7 +94,7 @@ impl Places {
 
     /// Remembers where `ask` of this token's bearer led.
     pub(super) fn keep(&self, token: Digest, ask: &Ask, place: Place, now: Moment) {
-        if self.held.load(Ordering::Relaxed) >= self.capacity {
+        if self.held.load(Ordering::Relaxed) >= self.capacity.load(Ordering::Relaxed) {
             self.make_room(place.planned, now);
         }
         if self.by_question.pin().insert(Asked { token, ask: self.shared(ask) }, place).is_none() {
@@ -122,7 +128,8 @@ impl Places {
     /// Sweeps and, should that be too little, drops some more: a dropped place costs its bearer one longer way. All of the
     /// map is looked at, which has to suffice for a while.
     fn make_room(&self, planned: u64, now: Moment) {
-        let spare = (self.capacity / 16).max(1);
+        let capacity = self.capacity.load(Ordering::Relaxed);
+        let spare = self.held.load(Ordering::Relaxed).saturating_sub(capacity) + (capacity / 16).max(1);
         let dropped = self.sweep(planned, now);
         if dropped < spare {
             self.drop_where(spare - dropped, |_| true);
@@ -137,6 +144,11 @@ impl Places {
         self.held.fetch_sub(dropped, Ordering::Relaxed);
         dropped
     }
+}
+
+/// A user may ask with several tokens, most with one at a time.
+const fn capacity(entries: usize) -> usize {
+    entries.saturating_add(entries / 4).saturating_add(1)
 }
 
 impl Hash for Asked {
@@ -167,5 +179,17 @@ impl Eq for Asked {}
 impl Equivalent<Asked> for Asking<'_> {
     fn equivalent(&self, kept: &Asked) -> bool {
         *self.token == kept.token && kept.ask.question() == Some(self.question)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A word more of any of these is a megabyte more for 125,000.
+    #[test]
+    fn what_is_held_for_each_user_is_small() {
+        let sizes = [size_of::<Key>(), size_of::<Slot>(), size_of::<Asked>(), size_of::<Place>()];
+        assert_eq!(sizes, [32, 0, 40, 0], "a key, a slot, what a place is found by, and a place");
     }
 }

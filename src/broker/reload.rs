@@ -39,6 +39,7 @@ impl Broker {
         let renewed = old.renewed(verifier, exchange, config.profiles, config.policy.min_remaining);
         let generation = renewed.generation;
         self.sessions.limit(config.sessions);
+        self.places.limit(config.limits.entries);
         self.failures.change(config.limits.floods.failures_per_peer);
         self.rulebook.store(Arc::new(renewed));
         start(keepers);
