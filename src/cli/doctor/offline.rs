@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::doctor::{self, Document, Finding, PoolDocuments, needs};
 use crate::model::Ask;
+use crate::secret::CupToken;
 use crate::upstream::Flow;
 use crate::{auth, broker};
 
@@ -122,12 +123,13 @@ fn token(config: &Config, path: &Path) -> Result<Vec<Finding>, Failure> {
             return Ok(found);
         }
     };
+    let claims = auth::claims_of(&CupToken::new(text.trim()));
     let mut names: Vec<_> = config.broker.profiles.keys().collect();
     names.sort();
     for name in names {
         let ask = Ask { profile: name.clone(), ..Ask::default() };
         let about = format!("profile {name}");
-        found.push(match broker::explain(&config.broker.profiles, &caller, &ask) {
+        found.push(match broker::explain(&config.broker.profiles, &caller, &claims, &ask) {
             Ok(told) if told.allowed => {
                 let role = told.role.map_or("a role of the pool's choice".to_owned(), |role| role.to_string());
                 Finding::ok("token", about, format!("its bearer gets {role}: {}", told.reason))
