@@ -30,5 +30,5 @@ sed -e "s/@VERSION@/$CUPBEARER_VERSION/" -e "s/@ARCHITECTURE@/$architecture/" -e
     deploy/release/debian/control > "$root/DEBIAN/control"
 (cd "$root" && find usr -type f -print0 | sort -z | xargs -0 md5sum) > "$root/DEBIAN/md5sums"
 find "$root" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
-dpkg-deb --root-owner-group -Zxz --threads-max=1 --build "$root" "$output/cupbearer_${CUPBEARER_VERSION}_$architecture.deb" \
+dpkg-deb --root-owner-group -Zxz "-z$COMPRESSION" --threads-max=1 --build "$root" "$output/cupbearer_${CUPBEARER_VERSION}_$architecture.deb" \
     >/dev/null

@@ -10,4 +10,4 @@ install -D -m 644 -t "$root/systemd" deploy/systemd/cupbearer.service
 install -D -m 644 -t "$root/proto/cupbearer/v1" proto/cupbearer/v1/broker.proto
 deploy/release/manual.sh "$stage/cupbearer" "$root/man" "$root/completions"
 tar --create --directory "$stage/tarball" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner \
-    --format=gnu "$name" | xz --threads=1 -6 > "$output/$name.tar.xz"
+    --format=gnu "$name" | xz --threads=1 "-$COMPRESSION" > "$output/$name.tar.xz"

@@ -14,6 +14,7 @@ mod clocks;
 mod crowds;
 mod go;
 mod heap;
+mod java;
 mod least;
 mod memory;
 mod names;

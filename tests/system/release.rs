@@ -22,13 +22,21 @@ static RELEASE: LazyLock<PathBuf> = LazyLock::new(|| {
     std::fs::remove_dir_all(&place).ok();
     // Nobody measures anything beside a build.
     let _machine = MACHINE.blocking_lock();
-    let started = Instant::now();
-    // Not optimised, which is most of the time: how it is linked and packed is what is judged.
-    let quick = ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0");
-    run(Command::new("deploy/release/build.sh").arg(&place).env(quick.0, quick.1));
-    println!("a release takes {:.0} s", started.elapsed().as_secs_f64());
+    build(Path::new(env!("CARGO_MANIFEST_DIR")), &place);
     place
 });
+
+/// Makes a release of the sources at `root`, and says what was told on the way. What does not differ between two places is
+/// built once.
+fn build(root: &Path, place: &Path) -> String {
+    let started = Instant::now();
+    let mut command = Command::new(root.join("deploy/release/build.sh"));
+    command.arg(place).env("CARGO_TARGET_DIR", concat!(env!("CARGO_MANIFEST_DIR"), "/target"));
+    // Not optimised and hardly compressed, which is most of the time: how it is linked and packed is what is judged.
+    let told = run(command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0").env("COMPRESSION", "1"));
+    println!("a release takes {:.0} s", started.elapsed().as_secs_f64());
+    told
+}
 
 /// What a command prints; it must succeed.
 fn run(command: &mut Command) -> String {
@@ -155,6 +163,59 @@ fn the_checksums_are_those_of_the_tarball_and_the_package() {
     for file in ["/cupbearer", "/LICENSE", "/cupbearer.toml", "/systemd/cupbearer.service", "/man/cupbearer.1"] {
         assert!(listed.lines().any(|line| line.ends_with(file)), "{file} is not in\n{listed}");
     }
+}
+
+/// What is ours is compiled, linked and packed anew, from a copy elsewhere, later.
+#[test]
+fn two_builds_in_two_places_are_the_same_bytes() {
+    let first = std::fs::read(packed("SHA256SUMS")).unwrap();
+    let other = tempfile::tempdir().unwrap();
+    let (root, place) = (other.path().join("in/another/place"), other.path().join("out"));
+    std::fs::create_dir_all(&root).unwrap();
+    // As if written now, so that nothing is taken for what was built before.
+    let copy = "tar --create --exclude=./target --exclude=./dist . | tar --extract --touch --directory \"$0\"";
+    run(Command::new("sh").args(["-c", copy]).arg(&root));
+    let _machine = MACHINE.blocking_lock();
+    let told = build(&root, &place);
+    assert!(told.contains("Compiling cupbearer "), "{told}");
+    let second = std::fs::read(place.join("SHA256SUMS")).unwrap();
+    assert_eq!(String::from_utf8_lossy(&first), String::from_utf8_lossy(&second));
+    let program = std::fs::read(program()).unwrap();
+    for path in [env!("CARGO_MANIFEST_DIR"), other.path().to_str().unwrap(), "/.cargo/"] {
+        assert_eq!(memchr::memmem::find(&program, path.as_bytes()), None, "{path} is in the program");
+    }
+}
+
+/// Over a copy of this system, with what a Debian system does to a package.
+#[test]
+fn the_package_is_installed_used_and_taken_away_again() {
+    let place = tempfile::tempdir().unwrap();
+    let mut command = Command::new("unshare");
+    command.arg("--mount").arg("tests/system/install.sh").arg(packed(".deb")).arg(place.path());
+    let told = run(&mut command);
+    let line = |name: &str| told.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).map(str::trim);
+    let version = run(&mut Command::new("deploy/release/version.sh"));
+    for (name, wanted) in [
+        ("status", "ii"),
+        ("altered", ""),
+        // The sample is none: what the administrator writes is never asked about, nor replaced.
+        ("conffiles", ""),
+        ("version", format!("cupbearer {}", version.trim()).as_str()),
+        ("user", "/var/lib/cupbearer:/usr/sbin/nologin"),
+        ("configuration", "root:cupbearer 750"),
+        ("unit", "/usr/bin/cupbearer serve --config /etc/cupbearer/cupbearer.toml cupbearer cupbearer"),
+        ("enabled", "disabled"),
+        ("check", "as its user"),
+        ("again", "root:cupbearer 640"),
+        ("removed", "/etc/cupbearer/cupbearer.toml /var/lib/cupbearer"),
+        ("purged", "unknown"),
+    ] {
+        assert_eq!(line(name), Some(wanted), "{name}: {told}");
+    }
+    let users = ["passwd", "group", "shadow", "gshadow", ".pwd.lock"];
+    let is_of_users = |file: &str| users.contains(&file.trim_start_matches("./etc/").trim_end_matches('-'));
+    let left: Vec<_> = line("left").unwrap().split(' ').filter(|file| !is_of_users(file)).collect();
+    assert_eq!(left, [""; 0], "the user stays, and nothing else");
 }
 
 /// What would be published is what builds: sources, the interface, the licence.

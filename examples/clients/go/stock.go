@@ -18,17 +18,27 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
 func main() {
-	settings, err := config.LoadDefaultConfig(context.Background())
+	ctx := context.Background()
+	settings, err := config.LoadDefaultConfig(ctx)
 	if err != nil {
 		log.Fatal(err)
 	}
+	// Newer versions read this variable themselves; it is for services in AWS's place.
+	if url := os.Getenv("AWS_ENDPOINT_URL"); url != "" {
+		resolve := func(string, string, ...any) (aws.Endpoint, error) { return aws.Endpoint{URL: url}, nil }
+		settings.EndpointResolverWithOptions = aws.EndpointResolverWithOptionsFunc(resolve)
+	}
+	caller, err := sts.NewFromConfig(settings).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(*caller.Arn)
 	client := s3.NewFromConfig(settings, func(options *s3.Options) { options.UsePathStyle = true })
-	found, err := client.GetObject(context.Background(), &s3.GetObjectInput{
-		Bucket: aws.String(os.Args[1]), Key: aws.String(os.Args[2]),
-	})
+	found, err := client.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String(os.Args[1]), Key: aws.String(os.Args[2])})
 	if err != nil {
 		log.Fatal(err)
 	}

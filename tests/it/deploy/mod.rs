@@ -1,6 +1,7 @@
 //! What is below `deploy/`: each file judged by the tool that will read it, and each configuration by us.
 
 mod containers;
+mod interface;
 mod kubernetes;
 mod observability;
 mod stack;

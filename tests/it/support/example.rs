@@ -1,5 +1,6 @@
 //! The examples of `examples/clients`, run as their users would run them, beside a broker before ministack.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -72,6 +73,36 @@ impl Stage {
         isolate(&mut command, self.dir.path(), &self.world.endpoint);
         command.envs(own);
         command
+    }
+
+    /// A stock program finds the broker by two variables, the address and `variable`, and reads as the editor.
+    pub async fn is_read_as_the_editor(&self, program: Command, variable: &str, value: &OsStr) {
+        let uri = format!("http://{}/v1/credentials", self.daemon.address("http").await);
+        let mut command = self.isolated(program);
+        command.args([self.world.fact("bucket"), self.world.fact("key")]);
+        command.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri).env(variable, value);
+        let done = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let told = String::from_utf8_lossy(&done.stdout);
+        assert!(done.status.success() && told.contains(":assumed-role/rbac-users-editor-role/"), "{done:?}");
+    }
+
+    /// The first line of a watch tells the admin's credentials that are in force; `more` follows address and token file.
+    pub async fn is_watched(&self, program: Command, more: &[&str]) {
+        let (http, grpc) = (self.daemon.address("http").await, self.daemon.address("grpc").await);
+        let held = http::credentials(http, "/v1/credentials", self.world.fact("tokens.alice")).await.json();
+        let mut command = self.isolated(program);
+        command.arg(grpc.to_string()).arg(self.dir.path().join("alice")).args(more).stdout(Stdio::piped());
+        let first = tokio::task::spawn_blocking(move || {
+            let mut child = command.spawn().unwrap();
+            let mut line = String::new();
+            BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+            child.kill().unwrap();
+            child.wait().unwrap();
+            line
+        });
+        let first = first.await.unwrap();
+        let key = held["AccessKeyId"].as_str().unwrap();
+        assert!(first.starts_with(key) && first.contains("new token by 20"), "{first:?}");
     }
 
     /// The API that `command` starts, listening.
