@@ -153,6 +153,11 @@ impl Audit {
         Self { lines: None, hashed_subjects: false, metrics }
     }
 
+    /// Whether anybody is told.
+    pub fn is_on(&self) -> bool {
+        self.lines.is_some()
+    }
+
     /// Tells one decision; `line` is not even made when nobody is told.
     pub fn tell(&self, line: impl FnOnce() -> Line) {
         let Some(lines) = &self.lines else { return };

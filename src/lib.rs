@@ -24,7 +24,7 @@
 //! | F3 | `server`: the doors, bytes to question and back; one table from error to wire |
 //! | F2 | `broker`: the decision, the cache, the refresher, the schedule |
 //! | F1 | `auth`: token in, caller out; `roles`: pure choice of a role; `templates`: claims into names, tags, policies; `upstream`: the AWS SDK |
-//! | F0 | `model` `error` `secret` `secret_file` `audit` `metrics` `digest` `clock` `chance` `supervise` `trace`: the ground |
+//! | F0 | `model` `credentials` `error` `secret` `secret_file` `audit` `metrics` `digest` `clock` `chance` `tally` `supervise` `trace`: the ground |
 //!
 //! # What is nowhere
 //!
@@ -32,12 +32,14 @@
 //! - A reading of a clock outside `clock`, of the environment outside `config`; a random number that is no secret
 //!   outside `chance`.
 //! - A task started outside `app` and `server`.
-//! - `expose_secret` where no bytes leave: it is in the doors, in `upstream`, in the verifier, and in the emulator.
+//! - `expose_secret` where no bytes leave: it is in the doors, in `upstream`, in the verifier, and in the emulator. The
+//!   same goes for `expose_document` and `expose_session_token`: the doors alone.
 //! - A fallback: to another role, to the broker's own role, to an unauthenticated identity, to another region.
 
 pub mod audit;
 pub mod chance;
 pub mod clock;
+pub mod credentials;
 pub mod digest;
 pub mod error;
 pub mod metrics;
@@ -45,6 +47,7 @@ pub mod model;
 pub mod secret;
 pub mod secret_file;
 pub mod supervise;
+pub mod tally;
 pub mod trace;
 
 pub mod auth;

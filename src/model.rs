@@ -4,16 +4,18 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use secrecy::SecretString;
 use serde_json::{Map, Value};
 
-use crate::clock::{Expiry, Moment};
+use crate::clock::Expiry;
 use crate::digest::Digest;
+
+pub use crate::credentials::{Credentials, Issued};
 
 /// The claims of a token, as its JSON object.
 pub type Claims = Map<String, Value>;
 
-/// The bearer of a *verified* CUP token.
+/// The bearer of a *verified* CUP token. Its claims are not here: once a hit is known they are hardly ever looked at
+/// again, and the token says them to whoever needs them.
 pub struct Caller {
     /// The configured id of the user pool whose key verified the token.
     pub user_pool: Arc<str>,
@@ -25,8 +27,6 @@ pub struct Caller {
     pub client_id: Arc<str>,
     /// What the token is for.
     pub token_use: TokenUse,
-    /// All claims, for the role rules.
-    pub claims: Claims,
     /// Digest of every claim except those that change with each token of the same user.
     pub fingerprint: Digest,
     /// `exp`.
@@ -74,22 +74,28 @@ pub struct Ask {
     pub policy_arns: Vec<String>,
 }
 
-/// Temporary AWS credentials of one user (the "CIP credentials").
-pub struct Credentials {
-    /// Names the credentials in AWS's own logs; not a secret.
-    pub access_key_id: String,
-    /// Signs requests.
-    pub secret_access_key: SecretString,
-    /// Goes with each signed request.
-    pub session_token: SecretString,
-    /// When they came in.
-    pub received: Moment,
-    /// When AWS stops taking them.
-    pub expires: Expiry,
-    /// The role, where it was named by us or by STS; never guessed.
-    pub role_arn: Option<RoleArn>,
-    /// The Cognito identity they belong to.
-    pub identity_id: Option<IdentityId>,
+/// An [`Ask`] without policies of the caller's own, as a request spells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question<'a> {
+    /// The profile's name.
+    pub profile: &'a str,
+    /// A role alias or ARN.
+    pub role: Option<&'a str>,
+}
+
+impl Question<'_> {
+    /// The same, to keep.
+    pub fn to_ask(self) -> Ask {
+        Ask { profile: self.profile.to_owned(), role: self.role.map(ToOwned::to_owned), ..Ask::default() }
+    }
+}
+
+impl Ask {
+    /// What is asked, if it says nothing of policies.
+    pub fn question(&self) -> Option<Question<'_>> {
+        let plain = self.session_policy.is_none() && self.policy_arns.is_empty();
+        plain.then(|| Question { profile: &self.profile, role: self.role.as_deref() })
+    }
 }
 
 impl RoleArn {
@@ -139,15 +145,6 @@ impl fmt::Display for RoleArn {
 impl fmt::Debug for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Caller").field("user_pool", &self.user_pool).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials")
-            .field("access_key_id", &self.access_key_id)
-            .field("expires", &self.expires)
-            .finish_non_exhaustive()
     }
 }
 

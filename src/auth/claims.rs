@@ -34,13 +34,13 @@ pub(super) fn issuer(claims: &Claims) -> Result<&str, Rejection> {
 /// # Errors
 /// With the first rule that they break.
 pub(super) fn judge(
-    claims: Claims,
+    claims: &Claims,
     issuer: &Arc<str>,
     pool: &UserPool,
     access_tokens: bool,
     now: Moment,
 ) -> Result<Caller, Rejection> {
-    let expires = judge_times(&claims, now)?;
+    let expires = judge_times(claims, now)?;
     let token_use = match claims.get("token_use").and_then(Value::as_str) {
         Some("id") => TokenUse::Id,
         Some("access") if access_tokens => TokenUse::Access,
@@ -58,8 +58,7 @@ pub(super) fn judge(
         subject,
         client_id,
         token_use,
-        fingerprint: fingerprint(&claims, &[]),
-        claims,
+        fingerprint: fingerprint(claims, &[]),
         expires: Expiry::at(expires, now),
     })
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use jsonwebtoken::DecodingKey;
+use aws_lc_rs::signature::ParsedPublicKey;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -57,10 +57,25 @@ pub(super) struct Keys {
     last_fetch_failed: bool,
 }
 
+/// The generation that a key was taken from. It does not keep the [`Keeper`] at work.
+#[derive(Clone, Default)]
+pub(super) struct Standing {
+    current: Arc<ArcSwap<Keys>>,
+    generation: u64,
+}
+
+impl Standing {
+    /// Whether no key was withdrawn or changed since. The keeper publishes a key set whole, so that whoever begins to ask
+    /// after that sees its generation.
+    pub(super) fn holds(&self) -> bool {
+        self.current.load().generation == self.generation
+    }
+}
+
 /// What is known of a key id.
 pub(super) enum Lookup {
     Found {
-        key: DecodingKey,
+        key: Arc<ParsedPublicKey>,
         generation: u64,
     },
     /// The newest key set does not have it.
@@ -126,6 +141,11 @@ impl KeySet {
         }
     }
 
+    /// What a key of this generation was taken from.
+    pub(super) fn standing(&self, generation: u64) -> Standing {
+        Standing { current: Arc::clone(&self.current), generation }
+    }
+
     /// The state now.
     pub(super) fn current(&self) -> Arc<Keys> {
         self.current.load_full()
@@ -141,13 +161,9 @@ impl Keys {
         self.fetched_at_seconds.unwrap_or(0)
     }
 
-    pub(super) fn generation(&self) -> u64 {
-        self.generation
-    }
-
     fn find(&self, kid: &str) -> Option<Lookup> {
         let key = self.by_kid.get(kid)?;
-        Some(Lookup::Found { key: key.decoding.clone(), generation: self.generation })
+        Some(Lookup::Found { key: Arc::clone(&key.public), generation: self.generation })
     }
 
     /// The state after a fetch that brought `by_kid`.

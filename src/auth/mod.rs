@@ -26,16 +26,17 @@ use crate::clock::{Clock, Moment};
 use crate::digest::{Digest, sha256};
 use crate::error::{Error, Kind};
 use crate::metrics::{Metrics, Verification};
-use crate::model::Caller;
+use crate::model::{Caller, Claims};
 use crate::secret::CupToken;
 use crate::supervise::{LongLived, supervise};
 
 pub use fetch::{FetchKeys, Fetching, HttpsFetcher};
 pub use fingerprint::fingerprint;
 pub use keys::Keeper;
+pub use verdicts::Verdict;
 
 use keys::{KeySet, Lookup};
-use verdicts::{Verdict, Verdicts};
+use verdicts::Verdicts;
 
 /// Which tokens are taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,38 +175,47 @@ impl Verifier {
     /// [`Kind::Unauthorized`] for a token that is not to be trusted, [`Kind::RequestTooLarge`] for one over the size
     /// cap, [`Kind::KeysUnavailable`] when its key is unknown and the key set cannot be fetched.
     pub async fn verify(&self, token: &CupToken) -> Result<Arc<Caller>, Error> {
-        self.verify_if(token, || Ok(())).await
+        self.verdict(token, || Ok(())).await.map(|verdict| verdict.caller)
     }
 
-    /// The same, but for a token without a verdict `may_judge` is asked first.
+    /// The same, with what tells later whether it still holds; and for a token without a verdict `may_judge` is asked
+    /// first.
     ///
     /// # Errors
     /// As [`Verifier::verify`], and with what `may_judge` says.
-    pub async fn verify_if(
+    pub async fn verdict(
         &self,
         token: &CupToken,
         may_judge: impl FnOnce() -> Result<(), Error>,
-    ) -> Result<Arc<Caller>, Error> {
+    ) -> Result<Verdict, Error> {
         let text = token.expose_secret();
-        if text.len() > self.config.token_bytes {
+        let Some(digest) = self.digest(text) else {
             self.metrics.verified(Verification::TooLarge);
             return Err(Error::new(Kind::RequestTooLarge, "the token is longer than limits.token_bytes"));
-        }
-        let digest = sha256(text.as_bytes());
-        if let Some(caller) = self.remembered(&digest) {
+        };
+        if let Some(verdict) = self.remembered(&digest) {
             self.metrics.verified(Verification::Cached);
-            return Ok(caller);
+            return Ok(verdict);
         }
         may_judge()?;
         match self.judge(text).await {
             Ok(verdict) => {
                 self.metrics.verified(Verification::Ok);
-                let caller = Arc::clone(&verdict.caller);
-                self.verdicts.keep(digest, verdict, self.clock.now());
-                Ok(caller)
+                self.verdicts.keep(digest, verdict.clone(), self.clock.now());
+                Ok(verdict)
             }
             Err(fault) => Err(self.refuse(fault)),
         }
+    }
+
+    /// What verdicts on `token` are remembered by, if it is not too long to be looked at.
+    pub fn digest(&self, token: &str) -> Option<Digest> {
+        (token.len() <= self.config.token_bytes).then(|| sha256(token.as_bytes()))
+    }
+
+    /// The same of a token that nobody may see.
+    pub fn digest_of(&self, token: &CupToken) -> Option<Digest> {
+        self.digest(token.expose_secret())
     }
 
     /// The issuers whose key sets have never been fetched.
@@ -227,11 +237,9 @@ impl Verifier {
         self.metrics.jwks_last_success.set(i64::try_from(oldest.unwrap_or(0)).unwrap_or(i64::MAX));
     }
 
-    fn remembered(&self, digest: &Digest) -> Option<Arc<Caller>> {
+    fn remembered(&self, digest: &Digest) -> Option<Verdict> {
         let verdict = self.verdicts.get(digest)?;
-        let pool = self.pools.get(&verdict.caller.issuer)?;
-        let current = pool.keys.current().generation() == verdict.keys && verdict.configuration == self.generation;
-        (current && !verdict.caller.expires.passed(self.clock.now())).then_some(verdict.caller)
+        (verdict.configuration == self.generation && verdict.holds(self.clock.now())).then_some(verdict)
     }
 
     /// The pools of `config` by issuer, with the keys of this verifier's where they come from the same address, and a
@@ -276,8 +284,9 @@ impl Verifier {
             Lookup::Unavailable => return Err(Fault::KeysUnavailable),
         };
         token::verify_signature(&parts, &key)?;
-        let caller = claims::judge(claims, issuer, &pool.config, self.config.access_tokens, self.clock.now())?;
-        Ok(Verdict { caller: Arc::new(caller), keys: generation, configuration: self.generation })
+        let caller = claims::judge(&claims, issuer, &pool.config, self.config.access_tokens, self.clock.now())?;
+        let keys = pool.keys.standing(generation);
+        Ok(Verdict { caller: Arc::new(caller), keys, configuration: self.generation })
     }
 
     fn refuse(&self, fault: Fault) -> Error {
@@ -297,6 +306,13 @@ impl Verifier {
     }
 }
 
+/// The claims of a token that was verified before, in this spelling: only who has its bearer may ask. None of a text that
+/// is no token.
+pub fn claims_of(token: &CupToken) -> Claims {
+    let claims = token::split(token.expose_secret()).and_then(|parts| token::claims(&parts));
+    claims.unwrap_or_default()
+}
+
 /// The caller that `text` claims to come from, judged by everything but its signature: for people who ask why, offline.
 /// Nothing may be given to such a caller.
 ///
@@ -309,7 +325,7 @@ pub fn read_unverified(text: &str, config: &Config, now: Moment) -> Result<Calle
         let named = |pool: &UserPool| pool.issuers.iter().find(|known| &***known == issuer).cloned();
         let found = config.user_pools.iter().find_map(|pool| Some((named(pool)?, pool)));
         let (issuer, pool) = found.ok_or(Rejection::ISSUER)?;
-        claims::judge(claims, &issuer, pool, config.access_tokens, now)
+        claims::judge(&claims, &issuer, pool, config.access_tokens, now)
     };
     judged().map_err(|rejection: Rejection| Error::new(Kind::Unauthorized, rejection.cause))
 }

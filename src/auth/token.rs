@@ -4,9 +4,9 @@
 
 use std::fmt;
 
+use aws_lc_rs::signature::ParsedPublicKey;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
@@ -58,14 +58,9 @@ pub(super) fn claims(parts: &Parts<'_>) -> Result<Claims, Rejection> {
 ///
 /// # Errors
 /// When the signature does not verify.
-pub(super) fn verify_signature(parts: &Parts<'_>, key: &DecodingKey) -> Result<(), Rejection> {
-    if URL_SAFE_NO_PAD.decode(parts.signature).is_err() {
-        return Err(Rejection::BASE64);
-    }
-    match jsonwebtoken::crypto::verify(parts.signature, parts.signed.as_bytes(), key, Algorithm::RS256) {
-        Ok(true) => Ok(()),
-        Ok(false) | Err(_) => Err(Rejection::SIGNATURE),
-    }
+pub(super) fn verify_signature(parts: &Parts<'_>, key: &ParsedPublicKey) -> Result<(), Rejection> {
+    let signature = URL_SAFE_NO_PAD.decode(parts.signature).map_err(|_| Rejection::BASE64)?;
+    key.verify_sig(parts.signed.as_bytes(), &signature).map_err(|_| Rejection::SIGNATURE)
 }
 
 /// Parses `text` as one JSON object in which no key stands twice, at any depth.

@@ -6,18 +6,28 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use papaya::HashMap;
 
+use crate::auth::keys::Standing;
 use crate::clock::Moment;
 use crate::digest::Digest;
 use crate::model::Caller;
 
-/// A token that was found good.
+/// A token that was found good, under one configuration.
 #[derive(Clone)]
-pub(super) struct Verdict {
-    pub(super) caller: Arc<Caller>,
-    /// The key set's generation that it was verified with.
-    pub(super) keys: u64,
+pub struct Verdict {
+    /// Its bearer.
+    pub caller: Arc<Caller>,
+    /// What its key was taken from.
+    pub(super) keys: Standing,
     /// The configuration's generation that it was judged by.
     pub(super) configuration: u64,
+}
+
+impl Verdict {
+    /// Whether it still holds, as far as the configuration is the one that it was given under: the key is not withdrawn,
+    /// and the token is alive by both clocks.
+    pub fn holds(&self, now: Moment) -> bool {
+        self.keys.holds() && !self.caller.expires.passed(now)
+    }
 }
 
 /// Remembered verdicts, at most `capacity` of them.
@@ -92,11 +102,10 @@ mod tests {
             subject: "sub".into(),
             client_id: "client".into(),
             token_use: crate::model::TokenUse::Id,
-            claims: serde_json::Map::new(),
             fingerprint: [0; 32],
             expires: Expiry::at(now.wall + Duration::from_secs(seconds), now),
         };
-        Verdict { caller: Arc::new(caller), keys: 0, configuration: 0 }
+        Verdict { caller: Arc::new(caller), keys: Standing::default(), configuration: 0 }
     }
 
     fn digest(number: u32) -> Digest {

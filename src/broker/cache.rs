@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwapOption, Guard};
 use papaya::HashMap;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
@@ -47,11 +47,18 @@ pub(super) struct Login {
     pub(super) life: LoginLife,
 }
 
-/// Credentials as a reader gets them.
+/// Credentials as a reader gets them: what was in the slot, without a count that processors would have to share.
 pub(super) struct Taken {
-    pub(super) credentials: Arc<Credentials>,
+    held: Guard<Option<Arc<Held>>>,
     /// The refresher should look at the entry: it was thought unused and is past its early point.
     pub(super) nudge: bool,
+}
+
+impl Taken {
+    /// None never is: only what holds is taken.
+    pub(super) fn credentials(&self) -> Option<&Arc<Credentials>> {
+        self.held.as_ref().map(|held| &held.credentials)
+    }
 }
 
 impl Cache {
@@ -90,45 +97,49 @@ impl Slot {
     pub(super) fn take(&self, holder: bool, now: Moment) -> Option<Taken> {
         let held = self.hand_out(holder, now)?;
         mark(&self.asked);
-        let nudge = now.boot >= held.points.early
-            && !self.nudged.load(Ordering::Relaxed)
-            && !self.nudged.swap(true, Ordering::Relaxed);
-        Some(Taken { credentials: Arc::clone(&held.credentials), nudge })
+        let early = held.as_ref().is_some_and(|held| now.boot >= held.points.early);
+        let nudge = early && !self.nudged.load(Ordering::Relaxed) && !self.nudged.swap(true, Ordering::Relaxed);
+        Some(Taken { held, nudge })
     }
 
     /// Hands out what is held to one who waited for it, which does not count as asking again.
     pub(super) fn take_first(&self, holder: bool, now: Moment) -> Option<Arc<Credentials>> {
-        self.hand_out(holder, now).map(|held| Arc::clone(&held.credentials))
+        self.hand_out(holder, now)?.as_ref().map(|held| Arc::clone(&held.credentials))
     }
 
     /// Relaxed is enough for all traces: they steer a schedule, and a lost one costs one refresh or one miss, never a
-    /// wrong answer.
-    fn hand_out(&self, holder: bool, now: Moment) -> Option<Arc<Held>> {
-        let held = self.held.load_full()?;
-        let expires = held.credentials.expires;
+    /// wrong answer. Each is looked at first: what is written by all readers of a hot slot bounces between processors.
+    fn hand_out(&self, holder: bool, now: Moment) -> Option<Guard<Option<Arc<Held>>>> {
+        let held = self.held.load();
+        let expires = held.as_ref()?.credentials.expires;
         if expires.passed(now) {
             return None;
         }
-        self.handed_out_until_ms.fetch_max(millis(expires.boot()), Ordering::Relaxed);
-        self.last_asked_ms.store(millis(now.boot), Ordering::Relaxed);
+        let (until, asked) = (millis(expires.boot()), millis(now.boot));
+        if self.handed_out_until_ms.load(Ordering::Relaxed) < until {
+            self.handed_out_until_ms.fetch_max(until, Ordering::Relaxed);
+        }
+        if asked.abs_diff(self.last_asked_ms.load(Ordering::Relaxed)) >= LAST_ASKED_STEP_MS {
+            self.last_asked_ms.store(asked, Ordering::Relaxed);
+        }
         if holder {
             mark(&self.holder);
         }
         Some(held)
     }
 
-    /// Leaves `token` for the next refresh, if it lasts longer than the one that is there. Two who do so at once may
+    /// Leaves `token` for the next refresh, if it lasts longer than the one that is there: only then it is made. Two who do so at once may
     /// leave the shorter one: the next request mends that.
     ///
     /// True when there was no living login before: the refresher, which had nothing to exchange, should look again.
-    pub(super) fn offer_login(&self, token: Option<&CupToken>, expires: Expiry, now: Moment) -> bool {
+    pub(super) fn offer_login(&self, token: impl FnOnce() -> Option<CupToken>, expires: Expiry, now: Moment) -> bool {
         let login = self.login.load();
         // By both clocks: a login that was seen while the wall clock was behind has too late a deadline by the other.
         let left = login.as_ref().map_or(Duration::ZERO, |login| login.life.expires.remaining(now));
         let dead = left.is_zero();
         if dead || expires.remaining(now) > left {
             let life = LoginLife { seen: now.boot, expires };
-            self.login.store(Some(Arc::new(Login { token: token.cloned(), life })));
+            self.login.store(Some(Arc::new(Login { token: token(), life })));
             // Whichever of this and a dismissal comes last sees the other.
             if self.gone.load(Ordering::SeqCst) {
                 self.wipe_login();
@@ -172,7 +183,7 @@ impl Slot {
     }
 
     /// For the refresher: the slot has left the cache. What it holds is wiped with the last reader that has it, since the map
-    /// frees its slots by and by only; and who waits for it shall look for another one.
+    /// frees its slots by and by only, and places still lead to it; and who waits for it shall look for another one.
     pub(super) fn dismiss(&self) {
         self.gone.store(true, Ordering::SeqCst);
         self.held.store(None);
@@ -202,6 +213,9 @@ impl Slot {
     }
 }
 
+/// How exactly it is known when a slot was last asked for.
+const LAST_ASKED_STEP_MS: u64 = 1_000;
+
 /// Sets a flag; looks first, so that a flag that is set already does not bounce between processors.
 fn mark(flag: &AtomicBool) {
     if !flag.load(Ordering::Relaxed) {
@@ -228,15 +242,15 @@ mod tests {
         let slot = Slot::default();
         // Seen by a wall clock that is ten minutes behind; then that is mended.
         let behind = moment(10_000 - 600, 500);
-        assert!(slot.offer_login(None, Expiry::at(moment(11_000, 0).wall, behind), behind));
+        assert!(slot.offer_login(|| None, Expiry::at(moment(11_000, 0).wall, behind), behind));
         let now = moment(10_010, 510);
         let kept = || slot.login().map(|login| login.life.expires.wall());
         for (wall, wanted) in [(10_900, 11_000), (11_500, 11_500), (11_400, 11_500)] {
-            assert!(!slot.offer_login(None, Expiry::at(moment(wall, 0).wall, now), now), "one is alive");
+            assert!(!slot.offer_login(|| None, Expiry::at(moment(wall, 0).wall, now), now), "one is alive");
             assert_eq!(kept(), Some(moment(wanted, 0).wall), "{wall}");
         }
         let over = moment(11_500, 2_000);
-        assert!(slot.offer_login(None, Expiry::at(moment(12_000, 0).wall, over), over), "none was");
+        assert!(slot.offer_login(|| None, Expiry::at(moment(12_000, 0).wall, over), over), "none was");
         assert_eq!(kept(), Some(moment(12_000, 0).wall));
     }
 }

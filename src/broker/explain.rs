@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::broker::profile::Profile;
 use crate::error::{Error, Kind};
-use crate::model::{Ask, Caller, RoleArn};
+use crate::model::{Ask, Caller, Claims, RoleArn};
 use crate::upstream::Flow;
 
 /// A decision, laid open. Holds names of claims and configured values, never a claim's value.
@@ -22,18 +22,23 @@ pub struct Explanation {
     pub decided_by: &'static str,
 }
 
-/// What would become of `ask` for `caller`.
+/// What would become of `ask` for `caller`, whose token says `claims`.
 ///
 /// # Errors
 /// [`Kind::NotFound`] for a profile or an alias that is not there.
-pub fn explain(profiles: &HashMap<String, Profile>, caller: &Caller, ask: &Ask) -> Result<Explanation, Error> {
+pub fn explain(
+    profiles: &HashMap<String, Profile>,
+    caller: &Caller,
+    claims: &Claims,
+    ask: &Ask,
+) -> Result<Explanation, Error> {
     let profile = profiles.get(&ask.profile);
     let profile = profile.ok_or_else(|| Error::new(Kind::NotFound, "no profile has the asked name"))?;
     // A profile's rules are nobody's business whom it does not admit.
     let admitted = profile.admit(caller).is_ok();
-    let considered = if admitted { profile.rules.explain(caller, ask.role.as_deref()).considered } else { Vec::new() };
+    let considered = if admitted { profile.rules.explain(claims, ask.role.as_deref()).considered } else { Vec::new() };
     let decided_by = if profile.target.flow == Flow::Enhanced { "cognito" } else { "cupbearer" };
-    match profile.plan(caller, ask) {
+    match profile.plan(caller, claims, ask) {
         Ok(plan) => Ok(Explanation {
             allowed: true,
             role: plan.choice.expected,

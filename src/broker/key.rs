@@ -62,6 +62,7 @@ impl Subject {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::{Duration, SystemTime};
 
     use proptest::prelude::*;
@@ -82,7 +83,6 @@ mod tests {
             issuer: issuer.as_str().into(),
             subject: subject.as_str().into(),
             client_id: client.as_str().into(),
-            claims: serde_json::Map::new(),
             token_use: TokenUse::Id,
             fingerprint: *fingerprint,
             expires: Expiry::at(now.wall, now),
@@ -90,7 +90,7 @@ mod tests {
         let choice = Choice { asked: None, expected: None, reason: Reason::PoolDecides };
         let plan = Plan {
             role: role.as_deref().map(RoleArn::new),
-            session: session.clone(),
+            session: Arc::new(session.clone()),
             choice,
             fingerprint: *fingerprint,
         };

@@ -8,7 +8,9 @@ mod entries;
 mod explain;
 mod floods;
 mod guests;
+mod hit;
 mod key;
+mod places;
 mod profile;
 mod queue;
 mod refresher;
@@ -28,9 +30,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch as channel};
 
-use crate::auth::Verifier;
+use crate::auth::{Verdict, Verifier, claims_of};
 use crate::chance::Chance;
-use crate::clock::{Clock, Expiry, Moment};
+use crate::clock::{Clock, Expiry};
 use crate::error::{Error, Kind};
 use crate::metrics::{Lookup, Metrics};
 use crate::model::{Ask, Caller, Credentials};
@@ -42,6 +44,7 @@ use crate::upstream::{Exchange, Flow};
 
 pub use explain::{Explanation, explain};
 pub use floods::Floods;
+pub use hit::Hit;
 pub use profile::{Profile, SessionTemplates};
 pub use refresher::{Limits, Refresher};
 pub use schedule::Policy;
@@ -50,10 +53,11 @@ pub use survey::{REMAINING, Survey, Tally};
 pub use watch::Watch;
 pub use wishes::Selector;
 
-use cache::{Cache, Slot};
+use cache::Cache;
 use entries::Wanted;
 use floods::Failures;
 use key::{Key, Subject};
+use places::{Place, Places};
 use rulebook::{InForce, Rulebook};
 use sessions::Sessions;
 use watch::Watchers;
@@ -117,6 +121,7 @@ pub struct Broker {
     /// Tells watches of each reload.
     reloads: channel::Sender<u64>,
     cache: Arc<Cache>,
+    places: Places,
     sessions: Sessions,
     watchers: Watchers,
     failures: Failures,
@@ -132,6 +137,11 @@ const SWEEP_PERIOD: Duration = Duration::from_secs(60);
 
 /// What readiness puts before an issuer whose key set was never fetched.
 pub const KEYS: &str = "jwks:";
+
+/// How many places there may be for this many entries: a user may ask with several tokens, most with one at a time.
+const fn places(entries: usize) -> usize {
+    entries.saturating_add(entries / 4)
+}
 
 /// How many wishes may wait for the refresher, which takes each in microseconds.
 const WISHES: usize = 16_384;
@@ -150,6 +160,7 @@ impl Broker {
         let (wishes, queue) = mpsc::channel(WISHES);
         let rulebook = Rulebook::new(verifier, exchange, config.profiles, config.policy.min_remaining);
         let rulebook = Arc::new(ArcSwap::from_pointee(rulebook));
+        let places = Places::new(places(config.limits.entries));
         let refresher = Refresher::new(
             queue,
             Arc::clone(&cache),
@@ -163,6 +174,7 @@ impl Broker {
             rulebook,
             reloads: channel::Sender::new(0),
             cache,
+            places,
             sessions: Sessions::new(config.sessions, config.configured_sessions),
             watchers: Watchers::default(),
             failures: Failures::new(config.limits.floods.failures_per_peer),
@@ -179,14 +191,16 @@ impl Broker {
     /// # Errors
     /// As the error table says. A failure that passes by itself is told after `visit.hold`, if the visit says so.
     pub async fn credentials(&self, token: &CupToken, ask: &Ask, visit: Visit) -> Result<Grant, Error> {
+        if let Some(grant) = self.hit_of(token, ask, visit.holder) {
+            return Ok(grant);
+        }
         let held_until = tokio::time::Instant::now() + visit.hold;
-        // Always, also when the cache is warm.
         let verified = tokio::time::timeout_at(held_until, self.verify(token)).await;
         let done = match verified.unwrap_or_else(|_elapsed| Err(no_keys_yet())) {
-            Ok((rulebook, caller)) => {
-                let answer = self.answer(&rulebook, &caller, token, ask, visit.holder);
+            Ok((rulebook, verdict)) => {
+                let answer = self.answer(&rulebook, &verdict, token, ask, visit.holder);
                 let done = tokio::time::timeout_at(held_until, answer).await;
-                done.unwrap_or_else(|_elapsed| Err(not_yet())).map_err(|error| error.about(&caller))
+                done.unwrap_or_else(|_elapsed| Err(not_yet())).map_err(|error| error.about(&verdict.caller))
             }
             Err(error) => Err(error),
         };
@@ -212,8 +226,8 @@ impl Broker {
     /// # Errors
     /// For a token that is refused, and for a profile or alias that is not there.
     pub async fn explain(&self, token: &CupToken, ask: &Ask) -> Result<Explanation, Error> {
-        let (rulebook, caller) = self.verify(token).await?;
-        explain(rulebook.profiles(), &caller, ask)
+        let (rulebook, verdict) = self.verify(token).await?;
+        explain(rulebook.profiles(), &verdict.caller, &claims_of(token), ask)
     }
 
     /// Drops what is held for `selector`, sessions included, and says how many entries that were. An exchange that is
@@ -262,16 +276,16 @@ impl Broker {
     }
 
     /// `token`'s bearer, and the rulebook in force. Should it be replaced while keys are waited for, the new one says.
-    async fn verify(&self, token: &CupToken) -> Result<(Arc<Rulebook>, Arc<Caller>), Error> {
+    async fn verify(&self, token: &CupToken) -> Result<(Arc<Rulebook>, Verdict), Error> {
         loop {
             let rulebook = self.rulebook.load_full();
             let may_judge = || self.failures.admit(token.presenter(), self.clock.now().boot);
-            let verified = rulebook.verifier.verify_if(token, may_judge).await;
+            let verified = rulebook.verifier.verdict(token, may_judge).await;
             if Arc::ptr_eq(&rulebook, &self.rulebook.load()) {
                 if verified.as_ref().is_err_and(|error| error.kind() == Kind::Unauthorized) {
                     self.failures.count(token.presenter(), self.clock.now().boot);
                 }
-                return verified.map(|caller| (rulebook, caller));
+                return verified.map(|verdict| (rulebook, verdict));
             }
         }
     }
@@ -279,57 +293,37 @@ impl Broker {
     async fn answer(
         &self,
         rulebook: &Rulebook,
-        caller: &Arc<Caller>,
+        verdict: &Verdict,
         token: &CupToken,
         ask: &Ask,
         holder: bool,
     ) -> Result<Grant, Error> {
-        let (profile, plan) = rulebook.plan(caller, ask)?;
+        let caller = &verdict.caller;
+        let (profile, plan) = rulebook.plan(caller, token, ask)?;
         let flow = profile.target.flow;
         let key = Key::new(&ask.profile, &profile.target, caller, &plan);
         let reason = plan.choice.reason;
-        if let Some(credentials) = self.fresh(&key, token, caller, holder) {
+        let decision = Decision { flow, reason, hit: true };
+        if let Some((slot, credentials)) = self.fresh(&key, token, caller, holder) {
             self.metrics.looked_up(Lookup::Hit);
-            return Ok(self.grant(credentials, Some(caller), Decision { flow, reason, hit: true }));
+            let place = Place { planned: rulebook.generation, verdict: verdict.clone(), decision, key, slot };
+            self.remember(token, ask, place);
+            return Ok(self.grant(credentials, Some(caller), decision));
         }
         self.metrics.looked_up(Lookup::Miss);
         let wanted = Wanted {
             planned: rulebook.generation,
-            ask: Arc::new(ask.clone()),
+            ask: self.places.shared(ask),
             subject: Subject::new(caller),
             target: Arc::clone(&profile.target),
             issuer: Arc::clone(&caller.issuer),
             user: Arc::clone(&caller.subject),
             client_id: Arc::clone(&caller.client_id),
             role: plan.role,
-            session: Arc::new(plan.session),
+            session: plan.session,
         };
         let credentials = self.ask_refresher(key, Some(token.clone()), caller.expires, wanted, holder).await?;
-        Ok(self.grant(credentials, Some(caller), Decision { flow, reason, hit: false }))
-    }
-
-    fn fresh(&self, key: &Key, token: &CupToken, caller: &Caller, holder: bool) -> Option<Arc<Credentials>> {
-        let now = self.clock.now();
-        let (slot, credentials) = self.take(key, holder, now)?;
-        if slot.offer_login(Some(token), caller.expires, now) {
-            self.nudge(key, &slot);
-        }
-        Some(credentials)
-    }
-
-    fn take(&self, key: &Key, holder: bool, now: Moment) -> Option<(Arc<Slot>, Arc<Credentials>)> {
-        let slot = self.cache.slot(key)?;
-        let taken = slot.take(holder, now)?;
-        if taken.nudge {
-            self.nudge(key, &slot);
-        }
-        Some((slot, taken.credentials))
-    }
-
-    fn nudge(&self, key: &Key, slot: &Slot) {
-        if self.wishes.try_send(Wish::Nudge(*key)).is_err() {
-            slot.nudge_again();
-        }
+        Ok(self.grant(credentials, Some(caller), Decision { hit: false, ..decision }))
     }
 
     async fn ask_refresher(
@@ -347,25 +341,24 @@ impl Broker {
     }
 
     fn grant(&self, credentials: Arc<Credentials>, caller: Option<&Arc<Caller>>, decision: Decision) -> Grant {
-        let near_expiry = credentials.expires.remaining(self.clock.now()) < self.rulebook.load().min_remaining;
-        if near_expiry {
-            self.metrics.near_expiry_served.inc();
-        }
+        let near_expiry = self.is_near(&self.rulebook.load(), &credentials, self.clock.now());
         let (present_token_by, caller) = (caller.map(|caller| caller.expires), caller.cloned());
         Grant { credentials, present_token_by, near_expiry, caller, decision }
     }
 }
 
-/// Looks for sessions that are over.
+/// Looks for sessions that are over, and for places that lead nowhere.
 struct SessionSweeper<'a>(&'a Broker);
 
 impl LongLived for SessionSweeper<'_> {
-    const NAME: &'static str = "sweeper of sessions";
+    const NAME: &'static str = "sweeper of sessions and places";
 
     async fn work(&mut self) {
         loop {
             tokio::time::sleep(SWEEP_PERIOD).await;
-            self.0.sessions.sweep(self.0.clock.now());
+            let now = self.0.clock.now();
+            self.0.sessions.sweep(now);
+            self.0.places.sweep(self.0.rulebook.load().generation, now);
         }
     }
 

@@ -1,12 +1,12 @@
 //! A configured way from a caller to credentials: what an ask becomes under it. Pure; knows no cache.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::auth::fingerprint;
 use crate::digest::Digest;
 use crate::error::{Error, Kind};
-use crate::model::{Ask, Caller, RoleArn, TokenUse};
+use crate::model::{Ask, Caller, Claims, RoleArn, TokenUse};
 use crate::roles::{Choice, Refusal, Rules};
 use crate::templates::{
     Fault, NameTemplate, PolicyFault, PolicyTemplate, TagTemplate, check_policy, check_policy_arns, check_policy_size,
@@ -53,19 +53,22 @@ pub struct SessionTemplates {
 pub(super) struct Plan {
     /// In the enhanced flow the role that was asked for; in the others the role to assume.
     pub(super) role: Option<RoleArn>,
-    pub(super) session: Session,
+    pub(super) session: Arc<Session>,
     pub(super) choice: Choice,
     /// The digest of every claim that may change the credentials.
     pub(super) fingerprint: Digest,
 }
 
+/// The session of the enhanced flow, which names none: one for all.
+static UNNAMED: LazyLock<Arc<Session>> = LazyLock::new(Arc::default);
+
 impl Profile {
-    /// What `ask` becomes for `caller`. What is not there at all is judged before what the caller may not have.
+    /// What `ask` becomes for `caller`, whose token says `claims`. What is not there at all is judged before what the caller may not have.
     ///
     /// # Errors
     /// As the error table says; nothing else is tried in place of what is refused.
-    pub(super) fn plan(&self, caller: &Caller, ask: &Ask) -> Result<Plan, Error> {
-        let choice = self.rules.resolve(caller, ask.role.as_deref());
+    pub(super) fn plan(&self, caller: &Caller, claims: &Claims, ask: &Ask) -> Result<Plan, Error> {
+        let choice = self.rules.resolve(claims, ask.role.as_deref());
         if choice != Err(Refusal::UnknownAlias) {
             self.admit(caller)?;
         }
@@ -75,25 +78,25 @@ impl Profile {
                 let cause = "the enhanced flow takes no session policy: use a profile of flow basic or assume-role";
                 return Err(Error::new(Kind::InvalidRequest, cause));
             }
-            let (role, fingerprint) = (choice.asked.clone(), self.fingerprint(caller));
-            return Ok(Plan { role, session: Session::default(), choice, fingerprint });
+            let (role, fingerprint) = (choice.asked.clone(), self.fingerprint(caller, claims));
+            return Ok(Plan { role, session: Arc::clone(&UNNAMED), choice, fingerprint });
         }
         let missing = "no role is known for this user: name one as authenticated_role";
         let role = choice.expected.clone().ok_or_else(|| Error::new(Kind::RoleNotAllowed, missing))?;
         Ok(Plan {
             role: Some(role),
-            session: self.session(caller, ask)?,
+            session: Arc::new(self.session(claims, ask)?),
             choice,
-            fingerprint: self.fingerprint(caller),
+            fingerprint: self.fingerprint(caller, claims),
         })
     }
 
     /// Where AWS never sees the token, no claim matters but those that have become the role and the session.
-    fn fingerprint(&self, caller: &Caller) -> Digest {
+    fn fingerprint(&self, caller: &Caller, claims: &Claims) -> Digest {
         match self.target.flow {
             Flow::AssumeRole => [0; 32],
             _ if self.volatile_claims.is_empty() => caller.fingerprint,
-            _ => fingerprint(&caller.claims, &self.volatile_claims),
+            _ => fingerprint(claims, &self.volatile_claims),
         }
     }
 
@@ -116,8 +119,8 @@ impl Profile {
         self.allow_unauthenticated.then_some(()).ok_or_else(|| Error::new(Kind::ProfileNotAllowed, cause))
     }
 
-    fn session(&self, caller: &Caller, ask: &Ask) -> Result<Session, Error> {
-        let (templates, claims) = (&self.session, &caller.claims);
+    fn session(&self, claims: &Claims, ask: &Ask) -> Result<Session, Error> {
+        let templates = &self.session;
         let limited = templates.policy.is_some() || !templates.policy_arns.is_empty();
         if limited && (ask.session_policy.is_some() || !ask.policy_arns.is_empty()) {
             // All session policies of a session count as one set, in which one Allow is enough: a caller's own would

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::auth::Verifier;
+use crate::auth::{Verifier, claims_of};
 use crate::broker::entries::Wanted;
 use crate::broker::key::Key;
 use crate::broker::profile::{Plan, Profile};
@@ -76,9 +76,9 @@ impl Rulebook {
     ///
     /// # Errors
     /// As the error table says.
-    pub(super) fn plan(&self, caller: &Caller, ask: &Ask) -> Result<(&Profile, Plan), Error> {
+    pub(super) fn plan(&self, caller: &Caller, token: &CupToken, ask: &Ask) -> Result<(&Profile, Plan), Error> {
         let profile = self.profile(&ask.profile)?;
-        Ok((profile, profile.plan(caller, ask)?))
+        Ok((profile, profile.plan(caller, &claims_of(token), ask)?))
     }
 
     /// Whether what was planned in `wanted.planned` may have to be decided otherwise now.
@@ -105,7 +105,7 @@ impl Rulebook {
         }
         let Some(login) = login else { return Ok(Confirmed::WithoutLogin) };
         let caller = self.verifier.read_again(login)?;
-        let plan = profile.plan(&caller, &wanted.ask)?;
+        let plan = profile.plan(&caller, &claims_of(login), &wanted.ask)?;
         let same = Key::new(&wanted.ask.profile, &profile.target, &caller, &plan) == *key;
         same.then_some(Confirmed::Allowed).ok_or_else(changed)
     }

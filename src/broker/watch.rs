@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::watch as channel;
 
+use crate::auth::Verdict;
 use crate::broker::key::Subject;
 use crate::broker::{Broker, Decision, Grant, Key, Rulebook, Visit};
 use crate::error::{Error, Kind};
@@ -56,8 +57,8 @@ impl Watch {
     /// # Errors
     /// When the token or the ask is refused, or when the user has as many watches as one may have.
     pub async fn open(broker: &Arc<Broker>, token: CupToken, ask: Ask, hold: Duration) -> Result<Self, Error> {
-        let (rulebook, caller) = broker.verify(&token).await?;
-        let opened = || Ok((plan(&rulebook, &caller, &ask)?, broker.watchers.take(Subject::new(&caller))?));
+        let (rulebook, Verdict { caller, .. }) = broker.verify(&token).await?;
+        let opened = || Ok((plan(&rulebook, &caller, &token, &ask)?, broker.watchers.take(Subject::new(&caller))?));
         let ((key, decision), place) = opened().map_err(|error: Error| error.about(&caller))?;
         let (broker, planned, reloads) = (Arc::clone(broker), rulebook.generation, broker.reloads.subscribe());
         Ok(Self { broker, token, ask, hold, key, caller, decision, planned, reloads, last: None, _place: place })
@@ -125,14 +126,14 @@ impl Watch {
 
     /// Decides by the rulebook in force, which is another one than the last time.
     async fn plan_again(&mut self) -> Result<(), Error> {
-        let (rulebook, caller) = self.verify_again().await?;
-        let (key, decision) = plan(&rulebook, &caller, &self.ask).map_err(|error| error.about(&caller))?;
+        let (rulebook, Verdict { caller, .. }) = self.verify_again().await?;
+        let (key, decision) = plan(&rulebook, &caller, &self.token, &self.ask).map_err(|error| error.about(&caller))?;
         (self.key, self.decision, self.planned) = (key, decision, rulebook.generation);
         Ok(())
     }
 
     /// Judges the token by the keys in force. What cannot be told now is not asked for all the time.
-    async fn verify_again(&self) -> Result<(Arc<Rulebook>, Arc<Caller>), Error> {
+    async fn verify_again(&self) -> Result<(Arc<Rulebook>, Verdict), Error> {
         let verified = self.broker.verify(&self.token).await;
         if verified.as_ref().is_err_and(|error| error.kind().passes_by_itself()) {
             tokio::time::sleep(PAUSE).await;
@@ -150,8 +151,8 @@ impl Watch {
     }
 }
 
-fn plan(rulebook: &Rulebook, caller: &Caller, ask: &Ask) -> Result<(Key, Decision), Error> {
-    let (profile, plan) = rulebook.plan(caller, ask)?;
+fn plan(rulebook: &Rulebook, caller: &Caller, token: &CupToken, ask: &Ask) -> Result<(Key, Decision), Error> {
+    let (profile, plan) = rulebook.plan(caller, token, ask)?;
     let key = Key::new(&ask.profile, &profile.target, caller, &plan);
     Ok((key, Decision { flow: profile.target.flow, reason: plan.choice.reason, hit: false }))
 }

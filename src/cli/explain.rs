@@ -10,6 +10,7 @@ use crate::cli::Failure;
 use crate::clock::Clock;
 use crate::config;
 use crate::model::{Ask, RoleArn};
+use crate::secret::CupToken;
 
 /// Longest token that is read.
 const TOKEN_BYTES: u64 = 1024 * 1024;
@@ -34,7 +35,8 @@ pub(super) fn run(args: ExplainArgs) -> Result<(), Failure> {
     std::io::stdin().take(TOKEN_BYTES).read_to_string(&mut token)?;
     let ask = Ask { profile: args.profile, role: args.role, ..Ask::default() };
     let caller = auth::read_unverified(token.trim(), &config.auth, Clock::system().now());
-    let told = caller.and_then(|caller| broker::explain(&config.broker.profiles, &caller, &ask));
+    let claims = auth::claims_of(&CupToken::new(token.trim()));
+    let told = caller.and_then(|caller| broker::explain(&config.broker.profiles, &caller, &claims, &ask));
     let found = told.map_err(|error| Failure::Failed(error.cause().to_owned()))?;
     let mut out = std::io::stdout();
     writeln!(out, "allowed: {}", found.allowed)?;

@@ -159,7 +159,7 @@ pub fn broker_policy(needs: &BTreeMap<String, Needs>) -> Option<Value> {
     (!statements.is_empty()).then(|| json!({"Version": "2012-10-17", "Statement": statements}))
 }
 
-/// What `cupbearer doctor` has to be allowed so that it can look at the identity pools of `config` by itself.
+/// What `cupbearer doctor` has to be allowed so that it can look at the identity pools and roles of `config` by itself.
 pub fn doctor_policy(config: &Config, account: &str) -> Value {
     let targets = config.broker.profiles.values().map(|profile| &profile.target);
     let pools: BTreeSet<_> =
@@ -168,11 +168,15 @@ pub fn doctor_policy(config: &Config, account: &str) -> Value {
         let region = pool.split(':').next().unwrap_or_default();
         format!("arn:{}:cognito-identity:{region}:{account}:identitypool/{pool}", partition(region))
     };
-    json!({"Version": "2012-10-17", "Statement": [{
-        "Effect": "Allow",
-        "Action": ["cognito-identity:DescribeIdentityPool", "cognito-identity:GetIdentityPoolRoles"],
-        "Resource": pools.into_iter().map(arn).collect::<Vec<_>>(),
-    }]})
+    let pools: Vec<_> = pools.into_iter().map(arn).collect();
+    let named: BTreeSet<_> = config.broker.profiles.values().flat_map(roles).map(|role| role.to_string()).collect();
+    let statements = [
+        (json!(["cognito-identity:DescribeIdentityPool", "cognito-identity:GetIdentityPoolRoles"]), json!(pools)),
+        (json!("iam:GetRole"), json!(named)),
+    ];
+    let wanted = statements.into_iter().filter(|(_, resources)| resources != &json!([]));
+    let each = wanted.map(|(actions, resources)| json!({"Effect": "Allow", "Action": actions, "Resource": resources}));
+    json!({"Version": "2012-10-17", "Statement": each.collect::<Vec<_>>()})
 }
 
 /// The federated principal of an identity pool, by its region; the condition keys begin with it (Developer Guide, "IAM

@@ -225,6 +225,7 @@ impl Scene<'_> {
                 let same = listed.len() == rules.len()
                     && listed.iter().zip(rules).all(|(theirs, ours)| {
                         theirs["Claim"] == *ours.claim
+                            && theirs["MatchType"] == ours.match_type.name()
                             && theirs["Value"] == *ours.value
                             && theirs["RoleARN"] == ours.role.as_str()
                     });

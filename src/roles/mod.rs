@@ -17,7 +17,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::model::{Caller, Claims, RoleArn};
+use crate::model::{Claims, RoleArn};
 
 pub use groups::Group;
 pub use matching::{MatchType, Rule};
@@ -62,18 +62,18 @@ pub enum Mapping {
 type Note<'a> = &'a mut dyn FnMut(fmt::Arguments<'_>);
 
 impl Rules {
-    /// The role for `caller`, who asked for `role` by alias or ARN, or for none in particular.
+    /// The role for a caller with these verified claims who asked for `role` by alias or ARN, or for none in particular.
     ///
     /// # Errors
     /// With the reason why there is none; nothing else is tried in its place.
-    pub fn resolve(&self, caller: &Caller, role: Option<&str>) -> Result<Choice, Refusal> {
-        self.decide(&caller.claims, role, &mut |_| {})
+    pub fn resolve(&self, claims: &Claims, role: Option<&str>) -> Result<Choice, Refusal> {
+        self.decide(claims, role, &mut |_| {})
     }
 
     /// What [`Rules::resolve`] says, and what it looked at on its way there.
-    pub fn explain(&self, caller: &Caller, role: Option<&str>) -> Explanation {
+    pub fn explain(&self, claims: &Claims, role: Option<&str>) -> Explanation {
         let mut considered = Vec::new();
-        let outcome = self.decide(&caller.claims, role, &mut |line| considered.push(line.to_string()));
+        let outcome = self.decide(claims, role, &mut |line| considered.push(line.to_string()));
         Explanation { outcome, considered }
     }
 

@@ -5,30 +5,13 @@
 //! the `ask`, and either the `role`, its `reason` and whether it counts as `asked`, or the `refusal`; and what was
 //! `considered`, where that is shown. ADMIN and EDITOR stand for ARNs.
 
-use std::time::{Duration, SystemTime};
-
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::clock::{Expiry, Moment};
 
 const ADMIN: &str = "arn:aws:iam::111122223333:role/rbac-users-admin-role";
 const EDITOR: &str = "arn:aws:iam::111122223333:role/rbac-users-editor-role";
-
-fn caller(claims: Claims) -> Caller {
-    let now = Moment { wall: SystemTime::UNIX_EPOCH, boot: Duration::ZERO };
-    Caller {
-        user_pool: "us-east-1_AbCdEf123".into(),
-        issuer: "https://issuer".into(),
-        subject: "sub".into(),
-        client_id: "client".into(),
-        token_use: crate::model::TokenUse::Id,
-        claims,
-        fingerprint: [0; 32],
-        expires: Expiry::at(now.wall, now),
-    }
-}
 
 fn rules(mapping: Mapping, ambiguous: Ambiguous) -> Rules {
     let aliases = [("admin".to_owned(), RoleArn::new(ADMIN)), ("editor".to_owned(), RoleArn::new(EDITOR))];
@@ -122,11 +105,11 @@ fn every_row_of_the_tables() {
         include_str!("cases/groups.json"),
     ];
     for row in tables.into_iter().flat_map(rows) {
-        let (profile, caller) = (profile(&row), caller(claims(&row)));
+        let (profile, claims) = (profile(&row), claims(&row));
         let ask = spelled(&row["ask"]);
-        let found = profile.resolve(&caller, ask.as_str());
+        let found = profile.resolve(&claims, ask.as_str());
         assert_eq!(told(&found), wanted(&row), "{}", row["case"]);
-        let explained = profile.explain(&caller, ask.as_str());
+        let explained = profile.explain(&claims, ask.as_str());
         assert_eq!(explained.outcome, found, "{}", row["case"]);
         assert!(!explained.considered.concat().contains("SECRET"), "{}", row["case"]);
         if !row["considered"].is_null() {
@@ -268,7 +251,7 @@ proptest! {
         let arns: Vec<String> = roles.iter().copied().map(arn).collect();
         let listed = if as_text { json!(arns.join(",")) } else { json!(arns) };
         let claims = claims(&json!({"roles": listed, "preferred": preferred.map(arn)}));
-        let found = rules(Mapping::Token, ambiguous(deny)).resolve(&caller(claims), ask.map(arn).as_deref());
+        let found = rules(Mapping::Token, ambiguous(deny)).resolve(&claims, ask.map(arn).as_deref());
         prop_assert_eq!(expected(&found), token_model(&roles, preferred, ask, deny).map(arn));
     }
 
@@ -296,7 +279,7 @@ proptest! {
             };
         }
         let found = rules(Mapping::Rules(typed.collect()), ambiguous(deny))
-            .resolve(&caller(claims), ask.map(arn).as_deref());
+            .resolve(&claims, ask.map(arn).as_deref());
         prop_assert_eq!(expected(&found), rules_model(&table, &values, ask, deny).map(arn));
     }
 
@@ -321,7 +304,7 @@ proptest! {
         let claims = claims(&json!({
             "claims": {"cognito:groups": listed}, "roles": [arn(0), arn(1)], "preferred": arn(0),
         }));
-        let found = profile.resolve(&caller(claims), ask.map(arn).as_deref());
+        let found = profile.resolve(&claims, ask.map(arn).as_deref());
         prop_assert_eq!(expected(&found), groups_model(&table, &mine, ask, deny).map(arn));
     }
 
@@ -343,10 +326,9 @@ proptest! {
         if mapping == 2 {
             profile.groups = vec![group(&json!(["a", 1, "ADMIN"])), group(&json!(["a,a", 1, "EDITOR"]))];
         }
-        let caller = caller(claims);
         let ask = ask.then_some("admin");
-        let explained = profile.explain(&caller, ask);
-        prop_assert_eq!(profile.resolve(&caller, ask), explained.outcome);
+        let explained = profile.explain(&claims, ask);
+        prop_assert_eq!(profile.resolve(&claims, ask), explained.outcome);
         for line in &explained.considered {
             prop_assert!(!line.contains("arn:") && !line.contains('Z'), "{}", line);
         }

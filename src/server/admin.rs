@@ -108,6 +108,7 @@ fn readiness(waiting_for: &[String]) -> Response<Full<Bytes>> {
 fn metrics(house: &House) -> Result<Response<Full<Bytes>>, Error> {
     house.broker.observe();
     tls::observe(house);
+    house.metrics.ready.set(house.waiting_for().is_empty().into());
     let text = house.metrics.render().map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
     let mut response = reply::json(StatusCode::OK, text.into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(METRICS_TYPE));

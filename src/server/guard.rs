@@ -48,7 +48,7 @@ enum Names {
     Any,
     Own {
         names: Vec<String>,
-        port: u16,
+        port: String,
         /// Where to look for the certificate, whose names are the door's too.
         certificate: Option<Arc<Settings>>,
     },
@@ -66,7 +66,7 @@ impl Guard {
         if address.ip().is_loopback() {
             names.extend(["127.0.0.1", "localhost", "[::1]"].map(ToOwned::to_owned));
         }
-        Self { names: Names::Own { names, port: address.port(), certificate: None } }
+        Self { names: Names::Own { names, port: address.port().to_string(), certificate: None } }
     }
 
     /// The same, and it answers to the names of the certificate in force as well: whoever calls by one of them has found
@@ -136,7 +136,7 @@ impl Guard {
                 && authority.is_char_boundary(name.len())
                 && authority[..name.len()].eq_ignore_ascii_case(name)
                 && match authority[name.len()..].strip_prefix(':') {
-                    Some(port) => port == own_port.to_string(),
+                    Some(port) => port == own_port,
                     None => authority.len() == name.len(),
                 }
         };

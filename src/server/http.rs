@@ -8,21 +8,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use secrecy::ExposeSecret;
-use serde::Serialize;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use zeroize::Zeroizing;
 
-use crate::broker::{Grant, Visit};
-use crate::clock::rfc3339;
+use crate::broker::{Grant, Hit, Visit};
 use crate::error::{Error, Kind};
 use crate::metrics::{Listener, Outcome};
-use crate::model::{Ask, Credentials};
+use crate::model::{Ask, Credentials, Question};
 use crate::secret::CupToken;
 use crate::server::accept::{serve_http1_heads, serve_spoken};
 use crate::server::guard::Guard;
@@ -30,29 +28,13 @@ use crate::server::lines::Lines;
 use crate::server::peer::Peer;
 use crate::server::tls::{self, Card};
 use crate::server::{House, Phase, reply};
+use crate::trace::Trail;
+
+/// Tells the Cognito identity, which IAM policies use in S3 keys.
+static IDENTITY_ID: HeaderName = HeaderName::from_static("cupbearer-identity-id");
 
 /// Longest profile or alias in a path.
 const NAME_BYTES: usize = 64;
-
-/// Room for one body, so that writing it leaves no copy behind in a smaller buffer.
-const BODY_BYTES: usize = 16 * 1024;
-
-/// The body of a 200, in the SDKs' spelling. All of them parse whole seconds with `Z`, and some nothing else.
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Body<'a> {
-    code: &'static str,
-    r#type: &'static str,
-    last_updated: String,
-    access_key_id: &'a str,
-    secret_access_key: &'a str,
-    token: &'a str,
-    expiration: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    account_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    role_arn: Option<&'a str>,
-}
 
 /// What each connection of this door is served with.
 pub(super) fn door(
@@ -100,16 +82,22 @@ async fn answer(
     let admitted = card.map_or(Ok(()), |card| card.check(house));
     let work = AssertUnwindSafe(async {
         admitted?;
-        credentials(house, guard, peer, &request, &mut asked).await
+        credentials(house, guard, (peer, &trail), &request, &mut asked).await
     });
     let done = trail.around(work.catch_unwind()).await;
     let done = done.unwrap_or_else(|_panic| Err(house.panicked()));
-    house.audited(Listener::Http, peer, &trail, asked.as_ref(), &done);
     let (response, outcome) = match done {
-        Ok(grant) => (granted(&grant.credentials), if grant.near_expiry { Outcome::NearExpiry } else { Outcome::Ok }),
+        Ok(Answer::Served(response, outcome)) => (response, outcome),
+        Ok(Answer::Granted(grant)) => {
+            let served = (granted(&grant.credentials), outcome(grant.near_expiry));
+            house.audited(Listener::Http, peer, &trail, asked.as_ref(), &Ok(grant));
+            served
+        }
         Err(error) => {
             house.reporter.tell(Listener::Http, &error, &trail);
-            (refused(&error, &request, trail.id()), reply::row(error.kind()).outcome)
+            let told = (refused(&error, &request, trail.id()), reply::row(error.kind()).outcome);
+            house.audited(Listener::Http, peer, &trail, asked.as_ref(), &Err(error));
+            told
         }
     };
     house.answered(Listener::Http, outcome, started);
@@ -117,15 +105,23 @@ async fn answer(
     response
 }
 
+/// How a question was answered.
+enum Answer {
+    /// By the short way, and audited.
+    Served(Response<Full<Bytes>>, Outcome),
+    /// By the long one.
+    Granted(Grant),
+}
+
 /// The order of judgement: guard, method, framing, body, path, token, and then what the broker says. What was asked for is left
 /// in `asked`.
 async fn credentials(
     house: &House,
     guard: &Guard,
-    peer: Peer,
+    (peer, trail): (Peer, &Trail),
     request: &Request<Incoming>,
     asked: &mut Option<Ask>,
-) -> Result<Grant, Error> {
+) -> Result<Answer, Error> {
     let headers = request.headers();
     let settings = house.settings.now();
     guard.check(settings.limits, request.version(), request.uri(), headers)?;
@@ -147,64 +143,73 @@ async fn credentials(
         return Err(Error::new(Kind::InvalidRequest, cause));
     }
     let visit = Visit { holder: true, hold: settings.cold_hold, hold_failures: true };
-    match place {
-        Place::Credentials(ask) => {
-            let token = bearer(headers)?.presented_by(peer.presenter());
-            house.broker.credentials(&token, asked.insert(ask), visit).await
+    let grant = match place {
+        Place::Credentials(question) => {
+            let token = bearer_text(headers)?;
+            let serve = |hit: Hit<'_>| {
+                house.audited_hit(Listener::Http, peer, trail, question, &hit);
+                Answer::Served(granted(hit.credentials), outcome(hit.near_expiry))
+            };
+            if let Some(served) = house.broker.hit(token, question, visit.holder, serve) {
+                return Ok(served);
+            }
+            let token = CupToken::new(token).presented_by(peer.presenter());
+            house.broker.credentials(&token, asked.insert(question.to_ask()), visit).await?
         }
         Place::Session(id) => {
-            let session = house.broker.enter_session(&id, &bearer(headers)?)?;
+            let session = house.broker.enter_session(id, &bearer(headers)?)?;
             *asked = Some(session.ask().clone());
-            house.broker.session_credentials(&session, visit).await
+            house.broker.session_credentials(&session, visit).await?
         }
         Place::Guest { profile, handle } => {
             if headers.contains_key(AUTHORIZATION) {
                 // Whoever brings a token wants to be somebody, and must not become nobody when it is refused.
                 return Err(Error::new(Kind::InvalidRequest, "a guest's path takes no Authorization"));
             }
-            let ask = asked.insert(Ask { profile, ..Ask::default() });
-            house.broker.guest_credentials(&ask.profile, &handle, visit).await
+            *asked = Some(Ask { profile: profile.to_owned(), ..Ask::default() });
+            house.broker.guest_credentials(profile, handle, visit).await?
         }
-    }
+    };
+    Ok(Answer::Granted(grant))
 }
 
 /// What a path names.
-enum Place {
-    Credentials(Ask),
-    Session(String),
-    Guest { profile: String, handle: String },
+enum Place<'a> {
+    Credentials(Question<'a>),
+    Session(&'a str),
+    Guest { profile: &'a str, handle: &'a str },
 }
 
-impl Place {
-    fn of(path: &str) -> Result<Self, Error> {
+impl<'a> Place<'a> {
+    fn of(path: &'a str) -> Result<Self, Error> {
         if let Some(id) = path.strip_prefix("/v1/sessions/") {
             let unknown = || Error::new(Kind::NotFound, "the path names no session");
-            return Some(id).filter(|id| is_name(id)).map(|id| Self::Session(id.to_owned())).ok_or_else(unknown);
+            return Some(id).filter(|id| is_name(id)).map(Self::Session).ok_or_else(unknown);
         }
         if let Some(rest) = path.strip_prefix("/v1/unauthenticated/") {
             let unknown = || Error::new(Kind::NotFound, "the path is not /v1/unauthenticated/PROFILE/HANDLE");
             let named = rest.split_once('/').filter(|(profile, handle)| is_name(profile) && is_name(handle));
             let (profile, handle) = named.ok_or_else(unknown)?;
-            return Ok(Self::Guest { profile: profile.to_owned(), handle: handle.to_owned() });
+            return Ok(Self::Guest { profile, handle });
         }
-        ask(path).map(Self::Credentials)
+        question(path).map(Self::Credentials)
     }
 }
 
 /// `/v1/credentials`, `/v1/credentials/{profile}` or `/v1/credentials/{profile}/{role}`, matched byte by byte: what
 /// would need decoding is no name.
-fn ask(path: &str) -> Result<Ask, Error> {
+fn question(path: &str) -> Result<Question<'_>, Error> {
     let unknown = || Error::new(Kind::NotFound, "the path is none of /v1/credentials[/PROFILE[/ROLE]]");
     let rest = path.strip_prefix("/v1/credentials").ok_or_else(unknown)?;
     if rest.is_empty() {
-        return Ok(Ask { profile: "default".to_owned(), ..Ask::default() });
+        return Ok(Question { profile: "default", role: None });
     }
     let rest = rest.strip_prefix('/').ok_or_else(unknown)?;
     let (profile, role) = rest.split_once('/').map_or((rest, None), |(profile, role)| (profile, Some(role)));
     if !is_name(profile) || !role.is_none_or(is_name) {
         return Err(unknown());
     }
-    Ok(Ask { profile: profile.to_owned(), role: role.map(ToOwned::to_owned), ..Ask::default() })
+    Ok(Question { profile, role })
 }
 
 fn is_name(text: &str) -> bool {
@@ -212,8 +217,13 @@ fn is_name(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
 }
 
-/// The token of the one Authorization header: raw, as all AWS SDKs send it, or after `Bearer` (RFC 6750).
+/// The token of the one Authorization header, to keep.
 pub(super) fn bearer(headers: &HeaderMap) -> Result<CupToken, Error> {
+    bearer_text(headers).map(CupToken::new)
+}
+
+/// The token of the one Authorization header: raw, as all AWS SDKs send it, or after `Bearer` (RFC 6750).
+pub(super) fn bearer_text(headers: &HeaderMap) -> Result<&str, Error> {
     let refuse = |cause: &'static str| Error::new(Kind::Unauthorized, cause);
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or_else(|| refuse("there is no Authorization header"))?;
@@ -228,7 +238,7 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<CupToken, Error> {
     if token.is_empty() {
         return Err(refuse("the Authorization header is empty"));
     }
-    Ok(CupToken::new(token))
+    Ok(token)
 }
 
 /// What two readers may take for two requests, or for one (RFC 9112 section 6.3). Those that hyper takes at all: a coding
@@ -244,27 +254,15 @@ fn has_body(headers: &HeaderMap) -> bool {
     headers.contains_key(TRANSFER_ENCODING) || headers.get_all(CONTENT_LENGTH).iter().any(|length| length != "0")
 }
 
+fn outcome(near_expiry: bool) -> Outcome {
+    if near_expiry { Outcome::NearExpiry } else { Outcome::Ok }
+}
+
 fn granted(credentials: &Credentials) -> Response<Full<Bytes>> {
-    let role = credentials.role_arn.as_ref();
-    let body = Body {
-        code: "Success",
-        r#type: "AWS-HMAC",
-        last_updated: rfc3339(credentials.received.wall),
-        access_key_id: &credentials.access_key_id,
-        secret_access_key: credentials.secret_access_key.expose_secret(),
-        token: credentials.session_token.expose_secret(),
-        expiration: rfc3339(credentials.expires.wall()),
-        account_id: role.and_then(|role| role.account_id()),
-        role_arn: role.map(|role| role.as_str()),
-    };
-    let mut bytes = Zeroizing::new(Vec::with_capacity(BODY_BYTES));
-    if serde_json::to_writer(&mut *bytes, &body).is_err() {
-        return reply::response(Kind::Internal);
-    }
-    let mut response = reply::json(StatusCode::OK, Bytes::from_owner(bytes));
+    let mut response = reply::json(StatusCode::OK, credentials.expose_document());
     let identity = credentials.identity_id.as_ref().and_then(|id| HeaderValue::from_str(&id.0).ok());
     if let Some(identity) = identity {
-        response.headers_mut().insert("cupbearer-identity-id", identity);
+        response.headers_mut().insert(IDENTITY_ID.clone(), identity);
     }
     response
 }
@@ -288,8 +286,8 @@ mod tests {
 
     #[test]
     fn paths_are_matched_byte_by_byte() {
-        let asked = |path: &str| ask(path).ok().map(|ask| (ask.profile, ask.role));
-        let named = |profile: &str, role: Option<&str>| Some((profile.to_owned(), role.map(ToOwned::to_owned)));
+        let asked = |path| question(path).ok().map(|question| (question.profile, question.role));
+        let named = |profile, role| Some((profile, role));
         assert_eq!(asked("/v1/credentials"), named("default", None));
         assert_eq!(asked("/v1/credentials/reports"), named("reports", None));
         assert_eq!(asked("/v1/credentials/default/admin"), named("default", Some("admin")));

@@ -38,11 +38,11 @@ use tonic_health::server::HealthReporter;
 use tracing::{debug, info};
 
 use crate::audit::{Audit, Line};
-use crate::broker::{Broker, Grant, KEYS};
+use crate::broker::{Broker, Grant, Hit, KEYS};
 use crate::clock::{Clock, rfc3339};
 use crate::error::{Error, Kind};
 use crate::metrics::{Listener, Metrics, Outcome};
-use crate::model::{Ask, Caller};
+use crate::model::{Ask, Caller, Question};
 use crate::trace::Trail;
 use crate::upstream::Flow;
 
@@ -276,6 +276,13 @@ impl House {
             let line = Line::empty(time, listener.as_str(), peer.to_string(), profile, trail.id());
             audit_line(Line { flow, trace_id: trail.trace_id(), ..line }, done)
         });
+    }
+
+    /// The same for what was found by the short way; nothing is made of it where there is no audit log.
+    fn audited_hit(&self, listener: Listener, peer: Peer, trail: &Trail, question: Question<'_>, hit: &Hit<'_>) {
+        if self.audit.is_on() {
+            self.audited(listener, peer, trail, Some(&question.to_ask()), &Ok(hit.to_grant()));
+        }
     }
 
     /// What readiness waits for; empty when ready. Once ready, only an end makes unready: that AWS cannot be reached

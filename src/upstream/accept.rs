@@ -3,11 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use aws_smithy_types::DateTime;
-use secrecy::SecretString;
 
 use crate::clock::{Expiry, Moment};
 use crate::metrics::Operation;
-use crate::model::{Credentials, IdentityId, RoleArn};
+use crate::model::{Credentials, IdentityId, Issued, RoleArn};
 use crate::upstream::{Class, Failure};
 
 /// Our code for a reply that belongs to somebody else.
@@ -68,13 +67,13 @@ pub(super) fn credentials(
     let expires = expires.ok_or_else(|| {
         Failure::invalid(operation, "the expiration is missing, past, or further away than any session")
     })?;
-    Ok(Credentials {
+    Ok(Credentials::from(Issued {
         access_key_id,
-        secret_access_key: SecretString::from(secret),
-        session_token: SecretString::from(token),
+        secret_access_key: secret.into(),
+        session_token: token.into(),
         received: now,
         expires: Expiry::at(expires, now).within(asked + SKEW, now),
         role_arn,
         identity_id,
-    })
+    }))
 }

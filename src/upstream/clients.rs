@@ -102,7 +102,7 @@ pub(super) fn user_pools(region: &str, config: &UserPoolsConfig) -> aws_sdk_cogn
 }
 
 /// Regional endpoints, never the global one, whose outage would be everybody's.
-fn sts(region: &str, config: &Config, own: Option<SharedCredentialsProvider>) -> aws_sdk_sts::Client {
+pub(super) fn sts(region: &str, config: &Config, own: Option<SharedCredentialsProvider>) -> aws_sdk_sts::Client {
     let mut builder = aws_sdk_sts::Config::builder()
         .behavior_version(aws_sdk_sts::config::BehaviorVersion::latest())
         .region(Region::new(region.to_owned()))
@@ -116,18 +116,18 @@ fn sts(region: &str, config: &Config, own: Option<SharedCredentialsProvider>) ->
 
 /// AWS's default chain: environment, profile, web identity, container role, instance role. The SDK caches and renews
 /// what it finds.
-async fn default_identity(region: &str) -> SharedCredentialsProvider {
+pub(super) async fn default_identity(region: &str) -> SharedCredentialsProvider {
     let chain = DefaultCredentialsChain::builder().region(Region::new(region.to_owned())).build().await;
     SharedCredentialsProvider::new(chain)
 }
 
-fn timeouts(call: Duration) -> TimeoutConfig {
+pub(super) fn timeouts(call: Duration) -> TimeoutConfig {
     TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT.min(call)).operation_timeout(call).build()
 }
 
 /// The HTTP client is named, so that no proxy variable of the environment can redirect it; bounded; and one that trusts
 /// no old connection once one was silent.
-fn http() -> SharedHttpClient {
+pub(super) fn http() -> SharedHttpClient {
     let make = || {
         let builder = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
         builder.build_https()

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::support::daemon::command;
 use crate::support::scene::{EMULATOR, embedded};
 use crate::support::settings::Settings;
+use crate::support::stack::Stack;
 
 const EXPECTED: &str = include_str!("doctor/expected.txt");
 const BROKER: &str = "arn:aws:iam::111122223333:role/broker";
@@ -231,4 +232,37 @@ async fn it_says_what_it_could_not_see_and_reads_as_a_table() {
     let alone =
         command(&["doctor", "--environment", place("env-static-keys.env").to_str().unwrap()], &[]).output().unwrap();
     assert!(alone.status.code() == Some(1) && !String::from_utf8_lossy(&alone.stdout).contains("Canary"), "{alone:?}");
+}
+
+/// Where no file shows a trust policy, IAM is asked, by whoever runs it; STS says who that is.
+#[tokio::test]
+async fn it_asks_iam_whom_roles_trust_and_sts_who_the_broker_is() {
+    let stack = Stack::deployed("doctored", &["--broker"]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("cupbearer.toml");
+    std::fs::write(&file, stack.configuration()).unwrap();
+    let ask = async |key: &str, secret: &str| {
+        let own = [("AWS_ACCESS_KEY_ID", key), ("AWS_SECRET_ACCESS_KEY", secret)];
+        let line = ["doctor", "--json", "--broker-arn", "self", "--config", file.to_str().unwrap()];
+        let mut command = command(&line, &own);
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    };
+    let own = |name: &str| stack.facts["broker"][name].as_str().unwrap();
+    let found = told(&ask(own("key"), own("secret")).await);
+    assert!(found.contains(&("ok".to_owned(), "broker".to_owned())), "{found:?}");
+    assert!(
+        found.contains(&("skipped".to_owned(), "trust".to_owned())),
+        "the broker's policy has no GetRole: {found:?}"
+    );
+
+    let other = ask("test", "test").await;
+    assert!(
+        told(&other).contains(&("error".to_owned(), "trust-broker".to_owned())),
+        "others are not trusted: {other:?}"
+    );
+    let edited = stack.configuration().replace("doctored-admin-role", "doctored-nobodys-role");
+    std::fs::write(&file, edited).unwrap();
+    let missing = ask("test", "test").await;
+    assert!(String::from_utf8_lossy(&missing.stdout).contains("there is no such role"), "{missing:?}");
+    assert_eq!(missing.status.code(), Some(1));
 }

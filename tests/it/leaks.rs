@@ -332,14 +332,16 @@ fn types_with_secrets_do_not_print_them() {
     let now = Clock::system().now();
     let expires = Expiry::at(now.wall + Duration::from_secs(60), now);
     let client = AppClient { user_pool: "us-east-1_x".into(), id: "client".into() };
-    let credentials = || Credentials {
-        access_key_id: "ASIAEXAMPLE".to_owned(),
-        secret_access_key: SECRET.into(),
-        session_token: SECRET.into(),
-        received: now,
-        expires,
-        role_arn: None,
-        identity_id: None,
+    let credentials = || {
+        Credentials::from(cupbearer::model::Issued {
+            access_key_id: "ASIAEXAMPLE".to_owned(),
+            secret_access_key: SECRET.to_owned().into(),
+            session_token: SECRET.to_owned().into(),
+            received: now,
+            expires,
+            role_arn: None,
+            identity_id: None,
+        })
     };
     let caller = Caller {
         user_pool: "us-east-1_x".into(),
@@ -347,7 +349,6 @@ fn types_with_secrets_do_not_print_them() {
         subject: "sub".into(),
         client_id: "client".into(),
         token_use: TokenUse::Id,
-        claims: [("email".to_owned(), SECRET.into())].into_iter().collect(),
         fingerprint: [0; 32],
         expires,
     };

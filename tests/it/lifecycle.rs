@@ -68,6 +68,8 @@ async fn without_keys_it_lives_but_is_not_ready_and_refuses_nobody() {
     let ready = http::get(admin, "/readyz", &[]).await;
     let waiting = json!({"ready": false, "waiting_for": [format!("jwks:{}", dev::ISSUER)]});
     assert_eq!((ready.status, ready.json()), (503, waiting));
+    let metrics = http::get(admin, "/metrics", &[]).await.body;
+    assert!(metrics.contains("\ncupbearer_ready 0\n"), "{metrics}");
     let reply = http::credentials(http, "/v1/credentials", &token("alice")).await;
     assert_eq!((reply.status, &reply.json()["code"]), (503, &json!("KeysUnavailable")));
     assert_eq!(reply.header("retry-after"), Some("1"));

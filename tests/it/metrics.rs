@@ -83,6 +83,7 @@ async fn everything_that_happens_is_counted() {
         ("cupbearer_refreshes_total{result=\"ok\"}", 1.0),
         ("cupbearer_refresh_lag_seconds_count", 1.0),
         ("cupbearer_entries", 1.0),
+        ("cupbearer_ready", 1.0),
         ("cupbearer_jwks_fetches_total{result=\"ok\"}", 1.0),
     ] {
         assert_eq!(scene.metric(series).await, value, "{series}");

@@ -18,6 +18,7 @@ mod memory;
 mod names;
 mod observability;
 mod release;
+mod scenario;
 mod soak;
 mod status;
 

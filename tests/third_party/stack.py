@@ -1,10 +1,11 @@
 """Deploys deploy/cloudformation/cupbearer.yaml into ministack, fills it with users, and prints what is there as JSON.
 
-    stack.py --endpoint http://127.0.0.1:PORT --state-dir DIR --name NAME [--broker]
+    stack.py --endpoint http://127.0.0.1:PORT --state-dir DIR --name NAME [--broker] [--guests]
 
 Everything but the users is made by CloudFormation, from the template as it is: its parameters are the only inputs. Their
 tokens get the role claims that Cognito would give them, since no emulator does (see tokens.py). With --broker the stack
-has an IAM user as the broker's own identity, with the policy that the stack made for it.
+has an IAM user as the broker's own identity, with the policy that the stack made for it; with --guests the identity pool
+takes them.
 """
 
 import argparse
@@ -51,6 +52,29 @@ def deploy(settings, parameters):
     return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
 
+def as_aws_tells(settings, outputs):
+    """The emulator tells booleans as the texts that CloudFormation's may be, and role mappings by the template's names of
+    them, not by the provider: both are made what AWS makes of them, from what the emulator has of the template."""
+    identity, pool = client(settings, "cognito-identity"), outputs["IdentityPoolId"]
+    told = identity.describe_identity_pool(IdentityPoolId=pool)
+    true = lambda value: str(value).lower() == "true"  # noqa: E731
+    providers = told["CognitoIdentityProviders"]
+    for provider in providers:
+        provider["ServerSideTokenCheck"] = true(provider["ServerSideTokenCheck"])
+    identity.update_identity_pool(
+        IdentityPoolId=pool,
+        IdentityPoolName=told["IdentityPoolName"],
+        AllowUnauthenticatedIdentities=true(told["AllowUnauthenticatedIdentities"]),
+        AllowClassicFlow=true(told["AllowClassicFlow"]),
+        CognitoIdentityProviders=providers,
+    )
+    told = identity.get_identity_pool_roles(IdentityPoolId=pool)
+    (mapping,) = told["RoleMappings"].values()
+    (provider,) = providers
+    key = f"{provider['ProviderName']}:{provider['ClientId']}"
+    identity.set_identity_pool_roles(IdentityPoolId=pool, Roles=told["Roles"], RoleMappings={key: mapping})
+
+
 def broker_user(settings):
     """The broker's own identity, which the roles of the stack are to trust."""
     iam, name = client(settings, "iam"), f"{settings.name}-broker"
@@ -87,13 +111,15 @@ def main():
     arguments = argparse.ArgumentParser(description="Deploys the template into ministack.")
     for name in ("--endpoint", "--state-dir", "--name"):
         arguments.add_argument(name, required=True)
-    arguments.add_argument("--broker", action="store_true")
+    for name in ("--broker", "--guests"):
+        arguments.add_argument(name, action="store_true")
     settings = arguments.parse_args()
-    parameters = {"Name": settings.name, "PasswordSignIn": "true", "Guests": "true"}
+    parameters = {"Name": settings.name, "PasswordSignIn": "true", "Guests": str(settings.guests).lower()}
     broker = broker_user(settings) if settings.broker else None
     if broker:
         parameters["BrokerPrincipal"] = broker["arn"]
     outputs = deploy(settings, parameters)
+    as_aws_tells(settings, outputs)
     if broker:
         client(settings, "iam").attach_user_policy(UserName=broker["name"], PolicyArn=outputs["BrokerPolicyArn"])
     print(json.dumps({"outputs": outputs, "broker": broker, "tokens": sign_in(settings, outputs)}))

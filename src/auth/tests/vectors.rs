@@ -19,7 +19,7 @@ const PLACE: &str = "CUPBEARER_WYCHEPROOF";
 fn accepts(jws: &str, document: &[u8]) -> bool {
     let keys = jwks::parse(document).unwrap_or_default();
     let judged = token::split(jws).and_then(|parts| match keys.get(&parts.kid) {
-        Some(key) => token::verify_signature(&parts, &key.decoding),
+        Some(key) => token::verify_signature(&parts, &key.public),
         None => Err(Rejection::UNKNOWN_KEY),
     });
     judged.is_ok()

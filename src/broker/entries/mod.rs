@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use crate::broker::cache::{Login, Slot};
@@ -55,7 +56,7 @@ pub(super) struct Entry {
     pub(super) stage: Stage,
     pub(super) failures: u32,
     /// After a failure: not before this, and what to tell until then.
-    pub(super) refused: Option<(Duration, Error)>,
+    pub(super) refused: Option<Box<(Duration, Error)>>,
     /// An exchange that was launched before this many withdrawals is void.
     pub(super) valid_from: u64,
     /// This entry's own place in every spread, from -1 to 1.
@@ -79,7 +80,7 @@ pub(super) enum Stage {
 /// All entries.
 pub(super) struct Entries {
     by_key: IndexMap<Key, Entry>,
-    by_subject: HashMap<Subject, Vec<Key>>,
+    by_subject: HashMap<Subject, SmallVec<[Key; 1]>>,
     due: BinaryHeap<Reverse<(Duration, u64, Key)>>,
     capacity: usize,
     per_subject: usize,
@@ -122,7 +123,7 @@ impl Entries {
     /// # Errors
     /// When there is no room and too much is on its way to exchanges that somebody waits for.
     pub(super) fn to_evict(&self, subject: &Subject) -> Result<Vec<Key>, Full> {
-        let own = self.by_subject.get(subject).map_or(&[][..], Vec::as_slice);
+        let own = self.by_subject.get(subject).map_or(&[][..], SmallVec::as_slice);
         if own.len() >= self.per_subject {
             let number = own.len() + 1 - self.per_subject;
             let coldest = self.coldest_of(own, number);
@@ -185,7 +186,7 @@ impl Entries {
     pub(super) fn surplus_of_crowded(&mut self) -> Vec<Key> {
         let many = |subject: &Subject| self.by_subject.get(subject).filter(|own| own.len() > self.per_subject);
         let still: BTreeSet<_> = self.crowded.iter().filter(|subject| many(subject).is_some()).copied().collect();
-        let surplus = |own: &Vec<Key>| self.coldest_of(own, own.len() - self.per_subject);
+        let surplus = |own: &SmallVec<[Key; 1]>| self.coldest_of(own, own.len() - self.per_subject);
         let keys = still.iter().filter_map(many).flat_map(surplus).collect();
         self.crowded = still;
         keys
@@ -370,7 +371,7 @@ impl Entry {
 
     /// What the schedule says of this entry.
     pub(super) fn step(&self, now: Moment) -> Step {
-        let refused_until = self.refused.as_ref().map(|(until, _)| *until);
+        let refused_until = self.refused.as_ref().map(|refused| refused.0);
         let Some(held) = self.slot.held() else {
             // Nothing but a refusal is remembered here, and for a while after it is over: who asks again and fails
             // again is to wait for longer.

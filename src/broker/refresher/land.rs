@@ -104,7 +104,7 @@ impl Refresher {
             let (failures, retry_in_seconds) = (entry.failures, pause.as_secs());
             warn!(%failure, failures, retry_in_seconds, evicted, "a refresh failed");
         }
-        entry.refused = Some((now.boot + pause, error.clone()));
+        entry.refused = Some(Box::new((now.boot + pause, error.clone())));
         answer(entry, &Err(error));
         if evicted {
             let (wanted, refused, failures) = (entry.wanted.clone(), entry.refused.take(), entry.failures);

@@ -173,14 +173,14 @@ impl Refresher {
         let Some(entry) = self.entries.get_mut(&miss.key) else { return };
         // Who comes by the newest rulebook shows that the entry is right by it.
         (entry.wanted.planned, entry.wanted.ask) = (miss.wanted.planned, Arc::clone(&miss.wanted.ask));
-        entry.slot.offer_login(miss.token.as_ref(), miss.token_expires, now);
+        entry.slot.offer_login(|| miss.token.take(), miss.token_expires, now);
         // The miss may have raced a landing.
         if let Some(credentials) = entry.slot.take_first(miss.holder, now) {
             miss.waiter.send(Ok(credentials)).ok();
             return;
         }
-        if let Some((_, error)) = entry.refused.as_ref().filter(|(until, _)| *until > now.boot) {
-            miss.waiter.send(Err(error.clone())).ok();
+        if let Some(refused) = entry.refused.as_ref().filter(|refused| refused.0 > now.boot) {
+            miss.waiter.send(Err(refused.1.clone())).ok();
             return;
         }
         if !is_new && entry.can_move_up() && !self.misses.take(payer, now.boot) {

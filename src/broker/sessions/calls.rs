@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
+use crate::auth::Verdict;
 use crate::broker::key::{Key, Subject};
 use crate::broker::rulebook::Rulebook;
 use crate::broker::sessions::agenda::Errand;
@@ -54,8 +55,8 @@ impl Broker {
         ask: Ask,
         refresh_token: Option<SecretString>,
     ) -> Result<Opened, Error> {
-        let (rulebook, caller) = self.verify(&token).await?;
-        let opened = self.accept(refresh_token.as_ref()).and_then(|()| rulebook.plan(&caller, &ask));
+        let (rulebook, Verdict { caller, .. }) = self.verify(&token).await?;
+        let opened = self.accept(refresh_token.as_ref()).and_then(|()| rulebook.plan(&caller, &token, &ask));
         let opened = opened.and_then(|_| self.sessions.open(&caller, ask, token, refresh_token, self.clock.now()));
         self.end_refused_since(&rulebook);
         opened.map_err(|error| error.about(&caller))
@@ -101,12 +102,12 @@ impl Broker {
         id: &str,
         refresh_token: Option<SecretString>,
     ) -> Result<Expiry, Error> {
-        let (rulebook, caller) = self.verify(&token).await?;
+        let (rulebook, Verdict { caller, .. }) = self.verify(&token).await?;
         let now = self.clock.now();
         self.accept(refresh_token.as_ref())?;
         let session = self.sessions.owned(id, Subject::new(&caller), now)?;
         // What the session asks for must be what this token's bearer may have, too.
-        rulebook.plan(&caller, &session.ask).map_err(|error| error.about(&caller))?;
+        rulebook.plan(&caller, &token, &session.ask).map_err(|error| error.about(&caller))?;
         session.touch(now);
         if let Some(refresh_token) = refresh_token {
             // Also one that has ended goes on with it.
@@ -123,8 +124,8 @@ impl Broker {
     /// # Errors
     /// As for [`Broker::update_session`]; [`Kind::InvalidRequest`] when there is no refresh token to revoke.
     pub async fn close_session(&self, token: &CupToken, id: &str, revoke: bool) -> Result<Option<Revoking>, Error> {
-        let (_, caller) = self.verify(token).await?;
-        let (subject, now) = (Subject::new(&caller), self.clock.now());
+        let (_, verdict) = self.verify(token).await?;
+        let (subject, now) = (Subject::new(&verdict.caller), self.clock.now());
         if revoke && self.sessions.owned(id, subject, now)?.renewal().is_none() {
             return Err(Error::new(Kind::InvalidRequest, "the session has no refresh token that could be revoked"));
         }
@@ -161,10 +162,10 @@ impl Broker {
         let login = session.login();
         let Some(login) = login.as_ref() else { return };
         let rulebook = self.rulebook.load();
-        let Ok((profile, plan)) = rulebook.plan(&login.caller, &session.ask) else { return };
+        let Ok((profile, plan)) = rulebook.plan(&login.caller, &login.token, &session.ask) else { return };
         let key = Key::new(&session.ask.profile, &profile.target, &login.caller, &plan);
         let Some(slot) = self.cache.slot(&key) else { return };
-        if slot.offer_login(Some(&login.token), login.caller.expires, self.clock.now()) {
+        if slot.offer_login(|| Some(login.token.clone()), login.caller.expires, self.clock.now()) {
             self.nudge(&key, &slot);
         }
     }

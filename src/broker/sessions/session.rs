@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
+use crate::auth::claims_of;
 use crate::broker::key::Subject;
 use crate::broker::sessions::renewal::{Renewal, Trade};
 use crate::broker::wishes::Selector;
@@ -48,7 +49,7 @@ pub(in crate::broker) struct Login {
 
 impl Login {
     fn new(caller: &Arc<Caller>, token: CupToken, now: Moment) -> Self {
-        let issued = caller.claims.get("iat").and_then(Value::as_u64).unwrap_or(0);
+        let issued = claims_of(&token).get("iat").and_then(Value::as_u64).unwrap_or(0);
         Self { token, caller: Arc::clone(caller), issued, seen: now.boot }
     }
 }

@@ -29,7 +29,7 @@ pub(super) async fn renew(broker: &Broker, user_pools: &dyn UserPools, session: 
         },
     };
     let caller = match broker.verify(&token).await {
-        Ok((_, caller)) => caller,
+        Ok((_, verdict)) => verdict.caller,
         Err(error) if error.kind().passes_by_itself() => {
             return Err(Trouble::Later(Class::Unavailable, error.to_string()));
         }

@@ -1,4 +1,4 @@
-//! What AWS itself says, or the emulator in its place: key sets, clocks, identity pools.
+//! What AWS itself says, or the emulator in its place: key sets, clocks, identity pools, roles.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
@@ -7,12 +7,14 @@ use serde_json::Value;
 
 use crate::auth::{HttpsFetcher, UserPool};
 use crate::cli::Failure;
-use crate::cli::doctor::offline::Seen;
+use crate::cli::doctor::DoctorArgs;
+use crate::cli::doctor::offline::{SELF, Seen};
 use crate::cli::terminal::Progress;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::doctor::Finding;
-use crate::upstream::{Flow, PoolInspector};
+use crate::doctor::{Document, Finding, needs};
+use crate::model::RoleArn;
+use crate::upstream::{Flow, PoolInspector, RoleFault, RoleInspector};
 
 /// From this on signatures and tokens are at risk: STS refuses at five minutes, and a token may live as long.
 const SKEW: Duration = Duration::from_secs(60);
@@ -20,8 +22,8 @@ const SKEW: Duration = Duration::from_secs(60);
 /// Time for finding out who asks, and for one answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Looks at everything that can be; what is seen of identity pools goes into `seen`, where no file has said it.
-pub(super) async fn look(config: &Config, seen: &mut Seen) -> Result<Vec<Finding>, Failure> {
+/// Looks at everything that can be; what is seen of identity pools and roles goes into `seen`, where no file has said it.
+pub(super) async fn look(config: &Config, args: &DoctorArgs, seen: &mut Seen) -> Result<Vec<Finding>, Failure> {
     let mut progress = Progress::new();
     let mut found = Vec::new();
     let fetcher = HttpsFetcher::new(config.auth.fetches_over_tls());
@@ -36,15 +38,80 @@ pub(super) async fn look(config: &Config, seen: &mut Seen) -> Result<Vec<Finding
     }
     let profiles = config.broker.profiles.values().filter(|profile| profile.target.flow != Flow::AssumeRole);
     let pools: BTreeSet<_> = profiles.map(|profile| profile.target.identity_pool_id.to_string()).collect();
-    if pools.is_empty() {
-        return Ok(found);
+    if !pools.is_empty() {
+        let inspector = PoolInspector::new(&config.upstream, None).await;
+        for pool in pools {
+            progress.tell(&format!("looking at {pool}"));
+            found.extend(inspect(&inspector, &pool, seen).await);
+        }
     }
-    let inspector = PoolInspector::new(&config.upstream, None).await;
-    for pool in pools {
-        progress.tell(&format!("looking at {pool}"));
-        found.extend(inspect(&inspector, &pool, seen).await);
-    }
+    found.extend(roles(config, args, seen, &mut progress).await);
     Ok(found)
+}
+
+/// The trust policies that no file has shown: of the roles that profiles name, and that identity pools have.
+async fn roles(config: &Config, args: &DoctorArgs, seen: &mut Seen, progress: &mut Progress) -> Vec<Finding> {
+    let named: BTreeSet<_> = needs::all(&config.broker.profiles).into_keys().chain(of_pools(seen)).collect();
+    let unseen = named.iter().filter(|role| !seen.trust.contains_key(*role)).filter_map(|role| RoleArn::parse(role));
+    let unseen: Vec<_> = unseen.collect();
+    let asks_who = args.broker_arn.as_deref() == Some(SELF);
+    if unseen.is_empty() && !asks_who {
+        return Vec::new();
+    }
+    progress.tell("looking for AWS credentials");
+    let inspector = RoleInspector::new(&config.upstream, None).await;
+    let mut found = Vec::new();
+    if asks_who {
+        let (broker, finding) = myself(&inspector, config).await;
+        seen.broker = broker;
+        found.push(finding);
+    }
+    for role in unseen {
+        progress.tell(&format!("looking at {role}"));
+        found.extend(trust(&inspector, &role, seen).await);
+    }
+    found
+}
+
+/// The roles that identity pools give to users who have signed in.
+fn of_pools(seen: &Seen) -> Vec<String> {
+    let roles = seen.pools.values().filter_map(|known| known.roles.as_ref());
+    let defaults = roles.filter_map(|roles| roles["Roles"]["authenticated"].as_str());
+    defaults.map(ToOwned::to_owned).collect()
+}
+
+async fn myself(inspector: &RoleInspector, config: &Config) -> (Option<String>, Finding) {
+    match inspector.caller(&config.upstream).await {
+        Ok(arn) => (Some(arn.clone()), Finding::ok("broker", arn, "this runs as it, which is taken for the broker")),
+        Err(error) => {
+            let fix = "run it with the broker's own AWS credentials, or name its ARN";
+            (None, Finding::skipped("broker", SELF, format!("AWS does not say who this is: {error}"), fix))
+        }
+    }
+}
+
+async fn trust(inspector: &RoleInspector, role: &RoleArn, seen: &mut Seen) -> Option<Finding> {
+    let fault = match inspector.role(role).await {
+        Ok(told) => match Document::read(&told) {
+            Ok(document) => {
+                seen.trust.insert(role.to_string(), document);
+                return None;
+            }
+            Err(wanted) => RoleFault::Unknown(wanted.to_owned()),
+        },
+        Err(fault) => fault,
+    };
+    seen.told.insert(role.to_string());
+    Some(match fault {
+        RoleFault::Missing => {
+            let fix = "create it, or mend the profile and the groups that name it";
+            Finding::error("trust", role.as_str(), "there is no such role", fix)
+        }
+        RoleFault::Unknown(error) => {
+            let fix = "run it with AWS credentials that have what `cupbearer policy` prints for the doctor, or give the output of `aws iam get-role --role-name NAME` as --trust-policy FILE";
+            Finding::skipped("trust", role.as_str(), format!("AWS does not say: {error}"), fix)
+        }
+    })
 }
 
 /// One user pool's key set, and how far its server's clock is from ours.

@@ -41,8 +41,9 @@ pub(super) struct DoctorArgs {
     /// The same of an environment: what `env` prints in the application's place, or an env file.
     #[arg(long, value_name = "FILE")]
     environment: Vec<PathBuf>,
-    /// The broker's own user or role, for profiles of flow assume-role.
-    #[arg(long, value_name = "ARN")]
+    /// The broker's own user or role, for profiles of flow assume-role; `self` where this runs as the broker would, so
+    /// that STS is asked.
+    #[arg(long, value_name = "ARN|self")]
     broker_arn: Option<String>,
     /// How many brokers share the account's quotas.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
@@ -81,7 +82,7 @@ pub(super) fn run(args: DoctorArgs) -> Result<(), Failure> {
         let mut found = Vec::new();
         if let Some(config) = &config {
             if !args.offline {
-                found.extend(live::look(config, &mut seen).await?);
+                found.extend(live::look(config, &args, &mut seen).await?);
             }
             found.extend(offline::judge(config, &args, &seen)?);
         }

@@ -1,6 +1,6 @@
 //! What files say: read here, judged by `crate::doctor`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 
@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::doctor::{self, Document, Finding, PoolDocuments, needs};
 use crate::model::Ask;
+use crate::secret::CupToken;
 use crate::upstream::Flow;
 use crate::{auth, broker};
 
@@ -21,12 +22,23 @@ pub(super) struct Seen {
     /// By identity pool.
     pub(super) pools: HashMap<String, PoolDocuments>,
     /// Trust policies by role.
-    trust: HashMap<String, Document>,
+    pub(super) trust: HashMap<String, Document>,
+    /// The roles of which something else was told already.
+    pub(super) told: HashSet<String>,
+    /// The broker's own user or role.
+    pub(super) broker: Option<String>,
 }
+
+/// What stands for the broker's own ARN where STS is to tell it.
+pub(super) const SELF: &str = "self";
 
 /// Reads what the arguments name.
 pub(super) fn read(args: &DoctorArgs) -> Result<Seen, Failure> {
-    let mut seen = Seen::default();
+    let own = args.broker_arn.clone().filter(|arn| arn != SELF);
+    if args.offline && own != args.broker_arn {
+        return Err(Failure::Usage("--broker-arn self asks STS, which --offline rules out: name the ARN".to_owned()));
+    }
+    let mut seen = Seen { broker: own, ..Seen::default() };
     for path in &args.identity_pool {
         let document = json(path)?;
         let pool = document["IdentityPoolId"].as_str().map(ToOwned::to_owned);
@@ -55,7 +67,7 @@ pub(super) fn judge(config: &Config, args: &DoctorArgs, seen: &Seen) -> Result<V
         .into_iter()
         .map(|warning| {
             let (about, text) = warning.split_once(": ").unwrap_or(("configuration", warning.as_str()));
-            Finding::warning("configuration", about, text, "see the README on this key")
+            Finding::warning("configuration", about, text, "see docs/configuration.md on this key")
         })
         .collect();
     found.extend(doctor::quotas(config, args.brokers));
@@ -69,7 +81,8 @@ pub(super) fn judge(config: &Config, args: &DoctorArgs, seen: &Seen) -> Result<V
     let needs = needs::all(&config.broker.profiles);
     for (role, needs) in needs.iter().filter(|(role, _)| *role != needs::ANY_OTHER) {
         match seen.trust.get(role) {
-            Some(document) => found.extend(doctor::trust(role, document, needs, args.broker_arn.as_deref())),
+            Some(document) => found.extend(doctor::trust(role, document, needs, seen.broker.as_deref())),
+            None if seen.told.contains(role) => {}
             None => {
                 let fix = "give the output of `aws iam get-role --role-name NAME` as --trust-policy FILE";
                 found.push(Finding::skipped("trust", role, "nobody has shown its trust policy", fix));
@@ -79,7 +92,7 @@ pub(super) fn judge(config: &Config, args: &DoctorArgs, seen: &Seen) -> Result<V
     // A role that the configuration does not name, and that is given all the same.
     if let Some(any) = needs.get(needs::ANY_OTHER) {
         for (role, document) in seen.trust.iter().filter(|(role, _)| !needs.contains_key(*role)) {
-            found.extend(doctor::trust(role, document, any, args.broker_arn.as_deref()));
+            found.extend(doctor::trust(role, document, any, seen.broker.as_deref()));
         }
     }
     if let Some(path) = &args.token_file {
@@ -110,12 +123,13 @@ fn token(config: &Config, path: &Path) -> Result<Vec<Finding>, Failure> {
             return Ok(found);
         }
     };
+    let claims = auth::claims_of(&CupToken::new(text.trim()));
     let mut names: Vec<_> = config.broker.profiles.keys().collect();
     names.sort();
     for name in names {
         let ask = Ask { profile: name.clone(), ..Ask::default() };
         let about = format!("profile {name}");
-        found.push(match broker::explain(&config.broker.profiles, &caller, &ask) {
+        found.push(match broker::explain(&config.broker.profiles, &caller, &claims, &ask) {
             Ok(told) if told.allowed => {
                 let role = told.role.map_or("a role of the pool's choice".to_owned(), |role| role.to_string());
                 Finding::ok("token", about, format!("its bearer gets {role}: {}", told.reason))

@@ -1,6 +1,7 @@
 //! The gRPC door: `cupbearer.v1.CredentialBroker` and `grpc.health.v1`, over HTTP/2 and nothing else,
 //! on a TCP and on a Unix socket.
 
+mod direct;
 mod frames;
 mod message;
 mod pulse;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request as HttpRequest, Response as HttpResponse};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
@@ -275,14 +277,46 @@ async fn judged(
         return refuse(house, listener, trail, &Error::new(Kind::MethodNotAllowed, "server.grpc_reflection is off"));
     }
     let others = reflection || path.starts_with("/grpc.health.v1.");
-    match AssertUnwindSafe(door.routes.clone().call(request)).catch_unwind().await {
+    match AssertUnwindSafe(call(door, connection, trail, request)).catch_unwind().await {
         Ok(Ok(response)) if others => response,
         Ok(Ok(response)) => match tonics_own(response.headers()) {
             Some(error) => refuse(house, listener, trail, &error),
             None => response,
         },
-        Ok(Err(never)) => match never {},
+        Ok(Err(error)) => refuse(house, listener, trail, &error),
         Err(_panic) => refuse(house, listener, trail, &house.panicked()),
+    }
+}
+
+/// Has a request answered by the short way where there is one, and by tonic.
+async fn call(
+    door: &Door,
+    connection: &Connection,
+    trail: &Trail,
+    request: HttpRequest<Message>,
+) -> Result<HttpResponse<Body>, Error> {
+    let request = if direct::is_for(&request) {
+        let (head, body) = request.into_parts();
+        // Of one message, as tonic bounds it.
+        let body = Limited::new(body, MESSAGE_BYTES + direct::PREFIX).collect().await.map_err(|error| cut(&*error))?;
+        let body = body.to_bytes();
+        if let Some(response) = direct::answer(&door.house, connection, trail, &head.headers, &body) {
+            return Ok(response);
+        }
+        HttpRequest::from_parts(head, Body::new(Full::new(body)))
+    } else {
+        request.map(Body::new)
+    };
+    let answered = door.routes.clone().call(request).await;
+    Ok(answered.unwrap_or_else(|never| match never {}))
+}
+
+/// Why a message did not come whole.
+fn cut(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Error {
+    if error.is::<LengthLimitError>() {
+        Error::new(Kind::RequestTooLarge, "the message is larger than 32 KiB")
+    } else {
+        Error::new(Kind::InvalidRequest, "the message ended before its end")
     }
 }
 

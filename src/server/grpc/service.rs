@@ -316,8 +316,8 @@ fn granted(grant: &Grant) -> Credentials {
     let role = held.role_arn.as_ref();
     Credentials {
         access_key_id: held.access_key_id.clone(),
-        secret_access_key: held.secret_access_key.expose_secret().to_owned(),
-        session_token: held.session_token.expose_secret().to_owned(),
+        secret_access_key: held.expose_secret_access_key().to_owned(),
+        session_token: held.expose_session_token().to_owned(),
         expiration: Some(timestamp(held.expires.wall())),
         role_arn: role.map(ToString::to_string).unwrap_or_default(),
         account_id: role.and_then(|role| role.account_id()).unwrap_or_default().to_owned(),
@@ -325,7 +325,7 @@ fn granted(grant: &Grant) -> Credentials {
     }
 }
 
-fn timestamp(at: SystemTime) -> prost_types::Timestamp {
+pub(super) fn timestamp(at: SystemTime) -> prost_types::Timestamp {
     prost_types::Timestamp::from(at)
 }
 

@@ -76,7 +76,7 @@ impl Cloud {
 
     fn credentials(&self, order: &Order) -> Credentials {
         let now = self.clock.now();
-        Credentials {
+        Credentials::from(cupbearer::model::Issued {
             access_key_id: order.subject.to_string(),
             secret_access_key: "secret".to_owned().into(),
             session_token: "session".to_owned().into(),
@@ -84,7 +84,7 @@ impl Cloud {
             expires: Expiry::at(now.wall + *self.lifetime.lock().unwrap(), now),
             role_arn: order.role.clone(),
             identity_id: Some(IdentityId("us-east-1:0".into())),
-        }
+        })
     }
 }
 

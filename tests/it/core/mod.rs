@@ -136,7 +136,7 @@ impl Script {
     fn credentials(&self, owner: &str, call: usize, order: &Order) -> Credentials {
         let now = self.clock.now();
         let lifetime = *self.lifetime.lock().unwrap();
-        Credentials {
+        Credentials::from(cupbearer::model::Issued {
             access_key_id: format!("{owner}|{call}"),
             secret_access_key: "secret".to_owned().into(),
             session_token: "session".to_owned().into(),
@@ -144,7 +144,7 @@ impl Script {
             expires: Expiry::at(now.wall + lifetime, now),
             role_arn: order.role.clone(),
             identity_id: Some(IdentityId("us-east-1:0".into())),
-        }
+        })
     }
 }
 

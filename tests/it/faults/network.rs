@@ -90,8 +90,7 @@ async fn an_exchange_that_hangs_is_given_up_and_tried_again() {
 /// A slow AWS answers after the caller has gone: what it says is kept for the caller's next try.
 #[tokio::test]
 async fn what_a_slow_or_trickling_aws_says_is_there_for_the_retry() {
-    let gate = Gate::default();
-    let table = [Fault::Held(gate.clone()), Fault::Trickles(40, Duration::from_millis(150))].into_iter();
+    let table = [Fault::Held(Gate::default()), Fault::Trickles(40, Duration::from_millis(150))].into_iter();
     join_all(table.enumerate().map(async |(number, fault)| {
         let more = "---[limits]\ncold_hold_ms = 900\nexchange_timeout_ms = 60_000\n";
         let scene = Scene::with(more, "authenticated_role").await;
@@ -99,7 +98,9 @@ async fn what_a_slow_or_trickling_aws_says_is_there_for_the_retry() {
         let token = stranger(&format!("slow-{number}"));
         let first = scene.ask("/v1/credentials", &token).await;
         assert_eq!((first.status, first.header("retry-after")), (503, Some("1")), "{fault:?}");
-        gate.open();
+        if let Fault::Held(gate) = &fault {
+            gate.open();
+        }
         let mut reply = scene.ask("/v1/credentials", &token).await;
         for _ in 0..50 {
             if reply.status == 200 {

@@ -234,7 +234,7 @@ impl Aws {
         if expires <= now.wall || expires > now.wall + LONGEST_LIFE {
             return Err(failure(Class::Invalid, operation, "InvalidReply"));
         }
-        Ok(Credentials {
+        Ok(Credentials::from(cupbearer::model::Issued {
             access_key_id: format!("AKIA{serial}"),
             secret_access_key: format!("{CANARY}-key-{serial}").into(),
             session_token: format!("{CANARY}-session-{serial}").into(),
@@ -242,7 +242,7 @@ impl Aws {
             expires: Expiry::at(expires, now),
             role_arn: order.role.clone(),
             identity_id: None,
-        })
+        }))
     }
 }
 

@@ -11,7 +11,6 @@ use cupbearer::broker::Grant;
 use cupbearer::error::{Error, Kind};
 use cupbearer::metrics::Operation;
 use cupbearer::upstream::{Order, Rates};
-use secrecy::ExposeSecret;
 
 use super::ledger::{Issued, Ledger, Turn};
 use super::tokens::{self, Rank, Token};
@@ -179,8 +178,8 @@ impl Judge {
         let told = grant.credentials.role_arn.as_ref();
         self.check(told.is_none_or(|role| role.as_str() == issued.role), || "a role that it is not".to_owned());
         let whole = |secret: &str| secret.starts_with(CANARY) && secret.ends_with(&format!("-{serial}"));
-        let secret = grant.credentials.secret_access_key.expose_secret();
-        let session = grant.credentials.session_token.expose_secret();
+        let secret = grant.credentials.expose_secret_access_key();
+        let session = grant.credentials.expose_session_token();
         self.check(whole(secret) && whole(session), || "I1: parts of two sets of credentials".to_owned());
     }
 

@@ -14,6 +14,7 @@ use super::tools::TOOLS;
 pub struct Stage {
     pub daemon: Daemon,
     pub world: &'static World,
+    pub bucket: String,
     pub dir: tempfile::TempDir,
 }
 
@@ -61,7 +62,7 @@ impl Stage {
         for user in ["alice", "bob"] {
             std::fs::write(dir.path().join(user), world.fact(&format!("tokens.{user}"))).unwrap();
         }
-        Self { daemon, world, dir }
+        Self { daemon, world, bucket: world.fact("bucket").to_owned(), dir }
     }
 
     /// `command` in an environment where nothing but the broker has credentials; what `command` set before stays.
@@ -77,7 +78,7 @@ impl Stage {
     pub async fn api(&self, mut command: Command, broker: String) -> Api {
         command.arg("0");
         let mut command = self.isolated(command);
-        command.env("BROKER", broker).env("BUCKET", self.world.fact("bucket"));
+        command.env("BROKER", broker).env("BUCKET", &self.bucket);
         let started = tokio::task::spawn_blocking(move || {
             let mut child = command
                 .stdout(Stdio::piped())

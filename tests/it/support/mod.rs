@@ -13,6 +13,7 @@ pub mod outage;
 pub mod proxy;
 pub mod scene;
 pub mod settings;
+pub mod stack;
 pub mod third_party;
 pub mod tls;
 pub mod tools;

@@ -29,7 +29,7 @@ use crate::chance::Chance;
 use crate::clock::{Clock, Expiry};
 use crate::error::Error;
 use crate::metrics::Metrics;
-use crate::model::{Ask, Credentials, IdentityId};
+use crate::model::{Ask, Credentials, IdentityId, Issued};
 use crate::roles::{Ambiguous, Mapping, Rules};
 use crate::templates::NameTemplate;
 use crate::trace::Cause;
@@ -196,7 +196,7 @@ impl Bench {
 
     fn credentials(&self, owner: &str, number: u64) -> Credentials {
         let now = self.clock.now();
-        Credentials {
+        Credentials::from(Issued {
             access_key_id: format!("{owner}|{number}"),
             secret_access_key: owner.to_owned().into(),
             session_token: number.to_string().into(),
@@ -204,7 +204,7 @@ impl Bench {
             expires: Expiry::at(now.wall + LIFE, now),
             role_arn: None,
             identity_id: Some(IdentityId(POOL.into())),
-        }
+        })
     }
 }
 

@@ -131,7 +131,7 @@ impl Run<'_> {
         if let Some(taken) = taken {
             // The rulebook in force is asked before the cache.
             if !self.map.refused {
-                self.given(owner, &taken.credentials);
+                self.given(owner, taken.credentials().unwrap());
             }
             return;
         }

@@ -42,7 +42,8 @@ impl House {
             let slot = cache.slot(&key(owner));
             // Between the look at the map and the look into the slot anything may happen.
             yield_now();
-            let taken = slot.and_then(|slot| slot.take(true, clock.now())).map(|taken| taken.credentials);
+            let taken =
+                slot.and_then(|slot| slot.take(true, clock.now())).and_then(|taken| taken.credentials().cloned());
             let given = match taken {
                 Some(credentials) => Some(credentials),
                 None => self.miss(owner),

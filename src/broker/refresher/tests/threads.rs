@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use secrecy::ExposeSecret;
-
 use super::{LIFE, Shared, key, policy, told};
 use crate::broker::cache::{Cache, Held, Slot};
 use crate::broker::schedule::{Crowd, points};
@@ -35,12 +33,13 @@ fn readers_never_see_what_is_torn_or_anothers() {
                     reads.fetch_add(1, Ordering::Relaxed);
                     let now = clock.now();
                     let Some(slot) = cache.slot(&key(owner)) else { continue };
-                    slot.offer_login(None, Expiry::at(now.wall + LIFE, now), now);
+                    slot.offer_login(|| None, Expiry::at(now.wall + LIFE, now), now);
                     let Some(taken) = slot.take(true, now) else { continue };
-                    let (of, number) = told(&taken.credentials);
+                    let credentials = taken.credentials().unwrap();
+                    let (of, number) = told(credentials);
                     assert_eq!(of, owner, "I1");
-                    assert_eq!(taken.credentials.secret_access_key.expose_secret(), owner, "torn");
-                    assert_eq!(taken.credentials.session_token.expose_secret(), number.to_string(), "torn");
+                    assert_eq!(credentials.expose_secret_access_key(), owner, "torn");
+                    assert_eq!(credentials.expose_session_token(), number.to_string(), "torn");
                     assert!(number >= last[turn], "never back to older ones");
                     last[turn] = number;
                     hits.fetch_add(1, Ordering::Relaxed);

@@ -1,17 +1,21 @@
 //! Every metric: its name, its help and its labels. Handles are passed in, never global; labels are enums, so that no
 //! user, token, role or path can become a series.
 
-use std::sync::{Mutex, PoisonError};
+mod maker;
+
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder,
+    Encoder, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 
 use crate::clock::{Clock, epoch_seconds};
+use crate::tally::Tally;
+
+use maker::Maker;
 
 /// Declares an enum whose variants are label values.
 macro_rules! labels {
@@ -78,8 +82,12 @@ labels!(
 pub struct Metrics {
     version: String,
     registry: Registry,
-    requests: IntCounterVec,
+    /// Whether `/readyz` says so: 1 or 0.
+    pub ready: IntGauge,
+    /// By listener and outcome: a label is looked up once, not with each request.
+    requests: Vec<Vec<IntCounter>>,
     request_duration: HistogramVec,
+    hot: Hot,
     lookups: IntCounterVec,
     /// Replies with less left than `min_remaining_seconds`.
     pub near_expiry_served: IntCounter,
@@ -113,6 +121,15 @@ pub struct Metrics {
     pub identity_mismatch: IntCounter,
 }
 
+/// What every hit counts, without a lookup of labels and without a place that processors share.
+#[derive(Default)]
+struct Hot {
+    /// By listener; a series is there from the first request on.
+    durations: [OnceLock<Histogram>; Listener::ALL.len()],
+    lookups: Tally<{ Lookup::ALL.len() }>,
+    verifications: Tally<{ Verification::ALL.len() }>,
+}
+
 const REQUEST_BUCKETS: &[f64] = &[0.000_05, 0.000_1, 0.000_25, 0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 0.9, 1.0, 2.5, 5.0];
 const UPSTREAM_BUCKETS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 const LAG_BUCKETS: &[f64] = &[0.01, 0.1, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0];
@@ -126,7 +143,9 @@ impl Metrics {
         let registry = Registry::new();
         let make = Maker(&registry);
         let metrics = Self {
-            requests: make.counters("requests_total", "Requests answered, by outcome.", &["listener", "outcome"])?,
+            ready: make.gauge("ready", "Whether it is ready, as /readyz says: 1 or 0.")?,
+            requests: by_outcome(&make)?,
+            hot: Hot::default(),
             request_duration: make.histograms(
                 "request_duration_seconds",
                 "Time to answer a request.",
@@ -180,8 +199,7 @@ impl Metrics {
                 "When the first certificate of server.tls expires; +Inf without TLS.",
             )?,
             audit_dropped: make.counter("audit_dropped_total", "Lines of the audit log that were lost.")?,
-            log_dropped: make
-                .counter("log_dropped_total", "Lines of the log that were lost, since nobody took them.")?,
+            log_dropped: make.counter("log_dropped_total", "Lines of the log that were lost: nobody took them.")?,
             lost_lines: Mutex::new(|| 0),
             state_write_failures: make
                 .counter("state_write_failures_total", "Writes of the identity map to disk that failed.")?,
@@ -191,19 +209,25 @@ impl Metrics {
             version: version.to_owned(),
             registry,
         };
-        metrics.announce(version)?;
-        Ok(metrics)
+        metrics.announce(version).map(|()| metrics)
     }
 
     /// Counts one answered request.
     pub fn answered(&self, listener: Listener, outcome: Outcome, took: Duration) {
-        self.requests.with_label_values(&[listener.as_str(), outcome.as_str()]).inc();
-        self.request_duration.with_label_values(&[listener.as_str()]).observe(took.as_secs_f64());
+        if let Some(counter) = self.requests.get(listener as usize).and_then(|row| row.get(outcome as usize)) {
+            counter.inc();
+        }
+        let durations = self.hot.durations.get(listener as usize);
+        let durations =
+            durations.map(|made| made.get_or_init(|| self.request_duration.with_label_values(&[listener.as_str()])));
+        if let Some(durations) = durations {
+            durations.observe(took.as_secs_f64());
+        }
     }
 
     /// Counts one lookup.
     pub fn looked_up(&self, lookup: Lookup) {
-        self.lookups.with_label_values(&[lookup.as_str()]).inc();
+        self.hot.lookups.count(lookup as usize);
     }
 
     /// Counts a call as under way from now on.
@@ -251,7 +275,7 @@ impl Metrics {
 
     /// Counts one verdict on a token.
     pub fn verified(&self, verification: Verification) {
-        self.verifications.with_label_values(&[verification.as_str()]).inc();
+        self.hot.verifications.count(verification as usize);
     }
 
     /// Counts one fetch of a key set.
@@ -283,6 +307,13 @@ impl Metrics {
             // Under the lock, so that two who ask at once do not count twice.
             let lost = self.lost_lines.lock().unwrap_or_else(PoisonError::into_inner);
             self.log_dropped.inc_by(lost().saturating_sub(self.log_dropped.get()));
+            for lookup in Lookup::ALL {
+                add_up(&self.lookups, lookup.as_str(), self.hot.lookups.total(*lookup as usize));
+            }
+            for verification in Verification::ALL {
+                let total = self.hot.verifications.total(*verification as usize);
+                add_up(&self.verifications, verification.as_str(), total);
+            }
         }
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
@@ -297,11 +328,6 @@ impl Metrics {
         build.set(1);
         self.registry.register(Box::new(build))?;
         self.registry.register(Box::new(ProcessCollector::for_self()))?;
-        for listener in Listener::ALL {
-            for outcome in Outcome::ALL {
-                self.requests.with_label_values(&[listener.as_str(), outcome.as_str()]);
-            }
-        }
         Reload::ALL.iter().for_each(|value| drop(self.config_reloads.with_label_values(&[value.as_str()])));
         Lookup::ALL.iter().for_each(|value| drop(self.lookups.with_label_values(&[value.as_str()])));
         Verification::ALL.iter().for_each(|value| drop(self.verifications.with_label_values(&[value.as_str()])));
@@ -311,6 +337,22 @@ impl Metrics {
         }
         Ok(())
     }
+}
+
+/// The series of answered requests.
+fn by_outcome(make: &Maker<'_>) -> prometheus::Result<Vec<Vec<IntCounter>>> {
+    let requests = make.counters("requests_total", "Requests answered, by outcome.", &["listener", "outcome"])?;
+    let outcomes = |listener: &Listener| {
+        let each = |outcome: &Outcome| requests.with_label_values(&[listener.as_str(), outcome.as_str()]);
+        Outcome::ALL.iter().map(each).collect()
+    };
+    Ok(Listener::ALL.iter().map(outcomes).collect())
+}
+
+/// Brings the series of `label` to `total`.
+fn add_up(counters: &IntCounterVec, label: &str, total: u64) {
+    let counter = counters.with_label_values(&[label]);
+    counter.inc_by(total.saturating_sub(counter.get()));
 }
 
 /// A call to AWS, or a fetch of a key set, that is under way. One that is dropped half-way, because its time is up,
@@ -339,44 +381,4 @@ impl Drop for Call<'_> {
         metrics.upstream_requests.with_label_values(&[operation, self.result.as_str()]).inc();
         metrics.upstream_duration.with_label_values(&[operation]).observe(took.as_secs_f64());
     }
-}
-
-/// Makes metrics of one registry, all under the program's prefix.
-struct Maker<'a>(&'a Registry);
-
-impl Maker<'_> {
-    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
-        self.keep(IntCounter::with_opts(opts(name, help))?)
-    }
-
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
-        self.keep(IntCounterVec::new(opts(name, help), labels)?)
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
-        self.keep(IntGauge::with_opts(opts(name, help))?)
-    }
-
-    fn float_gauge(&self, name: &str, help: &str) -> prometheus::Result<Gauge> {
-        self.keep(Gauge::with_opts(opts(name, help))?)
-    }
-
-    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {
-        let opts = HistogramOpts::from(opts(name, help)).buckets(buckets.to_vec());
-        self.keep(Histogram::with_opts(opts)?)
-    }
-
-    fn histograms(&self, name: &str, help: &str, label: &str, buckets: &[f64]) -> prometheus::Result<HistogramVec> {
-        let opts = HistogramOpts::from(opts(name, help)).buckets(buckets.to_vec());
-        self.keep(HistogramVec::new(opts, &[label])?)
-    }
-
-    fn keep<C: Collector + Clone + 'static>(&self, metric: C) -> prometheus::Result<C> {
-        self.0.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
-}
-
-fn opts(name: &str, help: &str) -> Opts {
-    Opts::new(format!("cupbearer_{name}"), help)
 }
