@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::app;
 use crate::cli::Failure;
@@ -22,6 +22,9 @@ pub(super) fn run<Log>(file: Option<PathBuf>, start_log: impl FnOnce() -> Result
     let _log = start_log()?;
     for warning in config.warnings() {
         warn!("{warning}");
+    }
+    for (variable, place) in config::authorities() {
+        info!(variable, place = %place.display(), "certificate authorities for AWS and key sets are taken from the environment");
     }
     confined.tell();
     on_runtime(async {

@@ -179,6 +179,12 @@ pub fn log_filter() -> Option<String> {
     read_variable("RUST_LOG")?.into_string().ok().filter(|filter| !filter.is_empty())
 }
 
+/// The places from which the environment has certificate authorities taken, instead of those of the system, by variable.
+pub fn authorities() -> Vec<(&'static str, PathBuf)> {
+    let named = |name| read_variable(name).filter(|place| !place.is_empty()).map(|place| (name, PathBuf::from(place)));
+    ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(named).collect()
+}
+
 /// Whether a service manager wants to be told how the program is: whether `NOTIFY_SOCKET` is set.
 pub fn has_notify_socket() -> bool {
     read_variable("NOTIFY_SOCKET").is_some()

@@ -17,8 +17,8 @@ const SHORT: Duration = Duration::from_secs(1800);
 const CHAINED: Duration = Duration::from_secs(3600);
 
 impl Config {
-    /// What one should look at again, each on one line: the doors first, then files with secrets, then by profile. Holds configured values, and no
-    /// secret.
+    /// What one should look at again, each on one line: the doors first, then files with secrets, then by profile. Holds
+    /// configured values, and no secret.
     pub fn warnings(&self) -> Vec<String> {
         let mut profiles: Vec<_> = self.broker.profiles.iter().collect();
         profiles.sort_by_key(|(name, _)| *name);

@@ -5,6 +5,7 @@ mod flows;
 mod mutated;
 mod reference;
 
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::LazyLock;
 use std::time::Duration;

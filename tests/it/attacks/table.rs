@@ -120,8 +120,9 @@ fn every_row_has_a_test_that_is_there() {
         assert!(!attributes.clone().any(|line| line.contains("#[ignore")), "{row}: {file}: {test} is not run");
         let body = text.split(&format!("fn {test}(")).nth(1).and_then(|rest| rest.split("\n}\n").next());
         // Within the body, or within what it hands the ground to.
-        let is_judged =
-            body.is_some_and(|body| body.contains("ground.after") || text.contains(&format!("after(\"{id}\"")));
+        let endings = ["ground.after".to_owned(), format!("run(&mut ground, \"{id}\"")];
+        let is_judged = body.is_some_and(|body| endings.iter().any(|ending| body.contains(ending)))
+            || text.contains(&format!("after(\"{id}\""));
         let is_apart = APART.iter().any(|(apart, _)| *apart == id);
         assert!(is_judged != is_apart, "{row}: {file}: {test} says nothing of what has to be true afterwards");
         let is_named = text.contains(&format!("\"{id}"))
