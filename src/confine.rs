@@ -64,29 +64,39 @@ pub(crate) fn from_the_start(replaced: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives up what a broker with `config` never needs. Before the runtime starts its threads: files are given up by the
-/// calling thread and those that it starts. A kernel that has less to offer is told in the log, and no reason to stop.
-pub(crate) fn to_serve(config: &Config) {
+/// What was given up, for the log, which starts after it: the thread that writes the log is confined too.
+#[must_use]
+pub(crate) struct Confined {
+    files: Result<&'static str, String>,
+    calls: Result<&'static str, String>,
+}
+
+/// Gives up what a broker with `config` never needs. Before the log and the runtime start their threads: files are given up
+/// by the calling thread and those that it starts. A kernel that has less to offer is no reason to stop.
+pub(crate) fn to_serve(config: &Config) -> Confined {
     let files = match outsiders(config) {
-        true => "all: a credential_process may write anywhere",
-        false => match files(&places(config)) {
-            Ok(RulesetStatus::FullyEnforced) => "own",
-            Ok(RulesetStatus::PartiallyEnforced) => "own, as far as the kernel knows",
-            Ok(RulesetStatus::NotEnforced) => "all: the kernel has no Landlock",
-            Err(error) => {
-                warn!(error, "writing to files cannot be restricted");
+        true => Ok("all: a credential_process may write anywhere"),
+        false => files(&places(config)).map(|status| match status {
+            RulesetStatus::FullyEnforced => "own",
+            RulesetStatus::PartiallyEnforced => "own, as far as the kernel knows",
+            RulesetStatus::NotEnforced => "all: the kernel has no Landlock",
+        }),
+    };
+    Confined { files, calls: calls(outsiders(config)).map(|()| "few") }
+}
+
+impl Confined {
+    /// Tells the log.
+    pub(crate) fn tell(self) {
+        let told = |done: Result<&'static str, String>, what: &str| {
+            done.unwrap_or_else(|error| {
+                warn!(error, "{what} cannot be restricted");
                 "all"
-            }
-        },
-    };
-    let calls = match calls(outsiders(config)) {
-        Ok(()) => "few",
-        Err(error) => {
-            warn!(error, "system calls cannot be restricted");
-            "all"
-        }
-    };
-    info!(files, calls, "confined");
+            })
+        };
+        let (files, calls) = (told(self.files, "writing to files"), told(self.calls, "system calls"));
+        info!(files, calls, "confined");
+    }
 }
 
 /// Whether a program that is not ours may have to run.

@@ -119,28 +119,40 @@ impl Cli {
             return Failure::Failed(format!("core dumps cannot be switched off: {error}")).tell();
         }
         let filter = self.log.log_level.or_else(config::log_filter);
-        let log = log::start(self.log.log_format, filter.as_deref()).map_err(Failure::Usage);
-        let done = log.and_then(|log| {
-            let done = match self.command {
-                Command::Serve(args) => serve::run(args.config),
-                Command::Dev(args) => dev::run(args),
-                Command::Explain(args) => explain::run(args),
-                Command::Check(args) => check::run(args.config),
-                Command::Doctor(args) => doctor::run(args),
-                Command::Policy(args) => policy::run(args),
-                Command::Exec(args) => exec::run(&args),
-                Command::Wait(args) => wait::run(&args),
-                Command::CredentialProcess(args) => credential_process::run(args),
-                Command::Completions(args) => manual::completions(&args),
-                Command::Man(args) => manual::man(&args),
-            };
-            // What the log says comes before how it ended.
-            drop(log);
-            done
-        });
-        match done {
+        let start_log = || log::start(self.log.log_format, filter.as_deref()).map_err(Failure::Usage);
+        // A command writes the last lines of its log before it is told how it ended.
+        match self.command.run(start_log) {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => failure.tell(),
+        }
+    }
+}
+
+impl Command {
+    fn run<Log>(self, start_log: impl FnOnce() -> Result<Log, Failure>) -> Result<(), Failure> {
+        match self {
+            // It gives up what it never needs before the log starts its thread.
+            Self::Serve(args) => serve::run(args.config, start_log),
+            other => {
+                let _log = start_log()?;
+                other.run_logged()
+            }
+        }
+    }
+
+    fn run_logged(self) -> Result<(), Failure> {
+        match self {
+            Self::Serve(args) => serve::run(args.config, || Ok(())),
+            Self::Dev(args) => dev::run(args),
+            Self::Explain(args) => explain::run(args),
+            Self::Check(args) => check::run(args.config),
+            Self::Doctor(args) => doctor::run(args),
+            Self::Policy(args) => policy::run(args),
+            Self::Exec(args) => exec::run(&args),
+            Self::Wait(args) => wait::run(&args),
+            Self::CredentialProcess(args) => credential_process::run(args),
+            Self::Completions(args) => manual::completions(&args),
+            Self::Man(args) => manual::man(&args),
         }
     }
 }

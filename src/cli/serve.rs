@@ -14,14 +14,20 @@ use crate::config::{self, Reading};
 use crate::confine;
 use crate::reload::Source;
 
-pub(super) fn run(file: Option<PathBuf>) -> Result<(), Failure> {
+/// With `start_log`, which comes after the process has given up what it never needs.
+pub(super) fn run<Log>(file: Option<PathBuf>, start_log: impl FnOnce() -> Result<Log, Failure>) -> Result<(), Failure> {
     let path = config::config_path(file).map_err(|fault| Failure::Usage(fault.to_string()))?;
     let Reading { outcome, files } = config::read(&path);
     let config = outcome.map_err(|faults| Failure::Usage(faults.to_string()))?;
+    let confined = confine::to_serve(&config);
+    let _log = start_log()?;
     for warning in config.warnings() {
         warn!("{warning}");
     }
-    confine::to_serve(&config);
+    for (variable, place) in config::authorities() {
+        info!(variable, place = %place.display(), "certificate authorities for AWS and key sets are taken from the environment");
+    }
+    confined.tell();
     on_runtime(async {
         // Before anything else: without a handler, the signal would end the program.
         let source = Source::new(path, files, signal(SignalKind::hangup())?);

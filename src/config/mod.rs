@@ -32,7 +32,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::env::VarError;
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -125,7 +125,7 @@ pub fn read(path: &Path) -> Reading {
         read_named(path)
     };
     files.borrow_mut().note(path);
-    let bytes = fs::read(path).map_err(|error| Faults::only(&name, None, format!("cannot be read: {error}")));
+    let bytes = read_own(path).map_err(|error| Faults::only(&name, None, format!("cannot be read: {error}")));
     let env = |variable: &str| read_variable(variable)?.into_string().ok();
     let outcome = bytes.and_then(|bytes| parse_bytes(&name, &bytes, &env, &read));
     let mut files = files.into_inner();
@@ -179,6 +179,12 @@ pub fn log_filter() -> Option<String> {
     read_variable("RUST_LOG")?.into_string().ok().filter(|filter| !filter.is_empty())
 }
 
+/// The places from which the environment has certificate authorities taken, instead of those of the system, by variable.
+pub fn authorities() -> Vec<(&'static str, PathBuf)> {
+    let named = |name| read_variable(name).filter(|place| !place.is_empty()).map(|place| (name, PathBuf::from(place)));
+    ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(named).collect()
+}
+
 /// Whether a service manager wants to be told how the program is: whether `NOTIFY_SOCKET` is set.
 pub fn has_notify_socket() -> bool {
     read_variable("NOTIFY_SOCKET").is_some()
@@ -210,11 +216,25 @@ fn parse_bytes(
     parse_with_files(file_name, text, env, read)
 }
 
-/// The longest file that a configuration names, in bytes: a list of all certificate authorities there are fits.
+/// The longest configuration, and the longest file that it names, in bytes: a list of all certificate authorities there are fits.
 const MOST_BYTES: usize = 1_048_576;
 
-/// What no other user may do with a private key, and the group may not.
+/// What no other user may do with a private key, and the group may not. Of other secrets it is warned.
 const OTHERS: u32 = 0o027;
+
+/// Reads the configuration itself, which decides who is trusted: not one that everybody can change.
+fn read_own(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    if file.metadata()?.mode() & 0o002 != 0 {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "everybody can write it: chmod o-w"));
+    }
+    let mut bytes = Vec::new();
+    file.take(MOST_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > MOST_BYTES {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than 1 MiB"));
+    }
+    Ok(bytes)
+}
 
 /// Reads a file that the configuration names, which may hold a secret: whole, or not at all. The room for it is there from
 /// the start, so that no copy is left behind.

@@ -11,6 +11,7 @@ use tonic::metadata::MetadataValue;
 use tonic::transport::Endpoint;
 use tonic::{Code, Request, Status};
 
+use crate::attacks::Ground;
 use crate::support::daemon::Daemon;
 use crate::support::scene::{Scene, token};
 use crate::support::settings::Settings;
@@ -46,7 +47,8 @@ async fn refused(dir: &Path, socket: &Path) -> (Option<i32>, String) {
 #[tokio::test]
 async fn the_brokers_own_user_is_served_and_named_in_the_audit_log() {
     let (_dir, socket) = place();
-    let mut scene = Scene::with(&server(&socket, ""), "authenticated_role").await;
+    let mut ground = Ground::of(Scene::with(&server(&socket, ""), "authenticated_role").await).await;
+    let scene = &ground.scene;
     let found = fs::symlink_metadata(&socket).unwrap();
     assert!(found.file_type().is_socket());
     assert_eq!(found.permissions().mode() & 0o777, 0o660);
@@ -58,7 +60,8 @@ async fn the_brokers_own_user_is_served_and_named_in_the_audit_log() {
         let series = format!("cupbearer_requests_total{{listener=\"grpc_uds\",outcome=\"{outcome}\"}}");
         assert_eq!(scene.metric(&series).await, count, "{outcome}");
     }
-    assert_eq!(scene.metric("cupbearer_requests_total{listener=\"grpc\",outcome=\"ok\"}").await, 0.0);
+    ground.after("A54", 2).await;
+    let scene = &mut ground.scene;
     scene.daemon.terminate();
     assert!(scene.daemon.ended().await.success());
     assert!(!socket.exists(), "the file is gone at the end");
@@ -70,11 +73,13 @@ async fn the_brokers_own_user_is_served_and_named_in_the_audit_log() {
 async fn who_is_not_listed_is_refused_until_a_reload_lists_them() {
     let (_dir, socket) = place();
     let nobody = format!("grpc_uds_allow_uids = [{}]", getuid().as_raw() + 1);
-    let scene = Scene::with(&server(&socket, &nobody), "authenticated_role").await;
+    let mut ground = Ground::of(Scene::with(&server(&socket, &nobody), "authenticated_role").await).await;
     let refusal = ask(&socket, &token("alice")).await.unwrap_err();
     assert_eq!(refusal.code(), Code::PermissionDenied);
-    assert_eq!(scene.metric("cupbearer_requests_total{listener=\"grpc_uds\",outcome=\"forbidden\"}").await, 1.0);
-    assert_eq!(scene.proxy.calls("GetId"), 0);
+    let refusals = "cupbearer_requests_total{listener=\"grpc_uds\",outcome=\"forbidden\"}";
+    assert_eq!(ground.scene.metric(refusals).await, 1.0);
+    ground.after("A53", 1).await;
+    let scene = &ground.scene;
 
     let file = scene.path("cupbearer.toml");
     let group = format!("{nobody}\ngrpc_uds_allow_gids = [{}]", getgid().as_raw());

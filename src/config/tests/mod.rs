@@ -5,6 +5,7 @@ mod flows;
 mod mutated;
 mod reference;
 
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -300,6 +301,37 @@ fn a_private_key_that_others_can_read_is_not_read() {
     }
     fs::write(at("pem"), PAIR.0.repeat(1_000_000 / PAIR.0.len() + 100)).unwrap();
     assert!(load(&path).err().unwrap().to_string().contains("it is too long"));
+}
+
+#[test]
+fn other_secrets_that_others_can_read_are_warned_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let path = at("cupbearer.toml");
+    fs::write(&path, file("ok-minimal.toml") + &format!("\n[admin]\ntoken_file = {:?}\n", at("token"))).unwrap();
+    fs::write(at("token"), "t".repeat(16)).unwrap();
+    for (mode, warned) in [(0o600, false), (0o640, false), (0o644, true), (0o620, true), (0o602, true)] {
+        fs::set_permissions(at("token"), fs::Permissions::from_mode(mode)).unwrap();
+        let warnings = load(&path).unwrap_or_else(|faults| panic!("{faults}")).warnings();
+        assert_eq!(warnings.len(), usize::from(warned), "{mode:o}: {warnings:?}");
+        assert!(warnings.iter().all(|warning| warning.starts_with("admin.token_file: others can read or write")));
+    }
+}
+
+#[test]
+fn a_configuration_that_everybody_can_write_or_that_has_no_end_is_not_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("cupbearer.toml");
+    let fault = |path: &Path| load(path).err().map(|faults| faults.to_string()).unwrap_or_default();
+    fs::write(&path, file("ok-minimal.toml")).unwrap();
+    for (mode, fits) in [(0o644, true), (0o664, true), (0o646, false), (0o777, false)] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(fault(&path).contains("everybody can write it: chmod o-w"), !fits, "{mode:o}");
+    }
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(&path, file("ok-minimal.toml") + &"#\n".repeat(600_000)).unwrap();
+    assert!(fault(&path).contains("it is longer than 1 MiB"));
+    assert!(!fault(Path::new("/dev/zero")).is_empty());
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::Ground;
 use super::wire::*;
@@ -270,4 +271,38 @@ async fn streams_are_few_and_do_not_last() {
     }
     println!("A39 1200 messages that never come: given up after {:?}", started.elapsed());
     ground.after("A39", 4).await;
+}
+
+/// A thousand connections with an answer each that nobody reads: what they hold is little, and is given back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_nobody_reads_holds_little() {
+    const CONNECTIONS: usize = 1_000;
+    const MOST_KIB: u64 = 128;
+    // The usual limit of a shell is 1,024 files.
+    let files = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }).unwrap();
+    let mut ground = Ground::new().await;
+    let (grpc, good) = (ground.scene.grpc, format!("Bearer {}", ground.good));
+    let ask =
+        [frame(HEADERS, END_HEADERS, 1, &call(grpc, &[("authorization", &good)])), frame(DATA, END_STREAM, 1, &[0; 5])];
+    let (ask, before) = (ask.concat(), ground.scene.daemon.memory_kib("VmRSS"));
+    let answered = r#"cupbearer_requests_total{listener="grpc",outcome="ok"}"#;
+    let so_far = ground.scene.metric(answered).await;
+    let held =
+        join_all((0..CONNECTIONS).map(|_| flood(grpc, &[0, 4, 0, 0, 0, 0], 1, (2 * WAIT, ALL), |_| ask.clone())));
+    let watched = async {
+        let (began, mut most) = (std::time::Instant::now(), before);
+        while ground.scene.metric(answered).await - so_far < CONNECTIONS as f64 {
+            assert!(began.elapsed() < 2 * WAIT, "A39: not all of them were answered");
+            most = most.max(ground.scene.daemon.memory_kib("VmRSS"));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        most.max(ground.scene.daemon.memory_kib("VmRSS"))
+    };
+    let (held, most) = tokio::join!(held, watched);
+    let each = most.saturating_sub(before) / CONNECTIONS as u64;
+    println!("A39 {CONNECTIONS} connections with an answer each that nobody reads: {each} KiB each");
+    assert!(held.iter().all(|ended| ended.closed), "A39: an answer that nobody reads is kept");
+    assert!(each < MOST_KIB, "A39: {each} KiB for each connection");
+    ground.after("A39", CONNECTIONS).await;
 }

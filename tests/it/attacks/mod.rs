@@ -4,6 +4,7 @@
 mod caller;
 mod constant;
 mod crossed;
+mod figures;
 mod floods;
 mod forge;
 mod frames;
@@ -12,6 +13,7 @@ mod messages;
 mod paths;
 mod pools;
 mod slow;
+mod surroundings;
 mod table;
 mod tenants;
 mod tokens;
@@ -33,8 +35,8 @@ const LEFT_BEHIND_KIB: u64 = 48 * 1024;
 const COMES_BACK: Duration = Duration::from_secs(20);
 
 /// A program under attack, and one honest caller.
-struct Ground {
-    scene: Scene,
+pub struct Ground {
+    pub scene: Scene,
     good: String,
     memory_kib: u64,
     calls: usize,
@@ -57,7 +59,7 @@ impl Ground {
         Self::of(Scene::before(proxy, &text, &[]).await).await
     }
 
-    async fn of(scene: Scene) -> Self {
+    pub async fn of(scene: Scene) -> Self {
         let mut ground = Self { scene, good: token("alice"), memory_kib: 0, calls: 0, vectors: 0 };
         for _ in 0..3 {
             ground.is_served("before").await;
@@ -68,7 +70,7 @@ impl Ground {
     }
 
     /// What has to be true after the row `row` of `vectors` inputs, none of which may have reached AWS.
-    async fn after(&mut self, row: &str, vectors: usize) {
+    pub async fn after(&mut self, row: &str, vectors: usize) {
         self.after_calls(row, vectors, 0).await;
     }
 

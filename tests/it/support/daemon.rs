@@ -185,9 +185,11 @@ impl Drop for Daemon {
     }
 }
 
-/// The program with a clean environment, so that nothing of the machine reaches it.
+/// The program with a clean environment, so that nothing of the machine reaches it: this build, or for figures the one that
+/// `CUPBEARER_BINARY` names.
 pub fn command(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cupbearer"));
+    let own = std::env::var_os("CUPBEARER_BINARY");
+    let mut command = Command::new(own.unwrap_or_else(|| env!("CARGO_BIN_EXE_cupbearer").into()));
     command.args(arguments).env_clear().envs(variables.iter().copied()).stdin(Stdio::null());
     command
 }

@@ -179,9 +179,11 @@ impl Shared {
         let mut calls = self.calls.lock().unwrap();
         *calls.by_operation.entry(operation.to_owned()).or_default() += 1;
         calls.heads.push((operation.to_owned(), head.clone()));
-        if let Ok(json) = serde_json::from_slice(body) {
-            calls.bodies.push((operation.to_owned(), json));
-        }
+        // STS speaks in forms.
+        let form =
+            || url::form_urlencoded::parse(body).map(|(name, value)| (name.into_owned(), Value::from(value))).collect();
+        let body = serde_json::from_slice(body).unwrap_or_else(|_| Value::Object(form()));
+        calls.bodies.push((operation.to_owned(), body));
         calls.under_way += 1;
         calls.most_under_way = calls.most_under_way.max(calls.under_way);
         UnderWay(self)

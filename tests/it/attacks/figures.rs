@@ -1,0 +1,236 @@
+//! What an honest caller notices of each flood, in figures, for a quiet machine:
+//! `cargo test --test it -- --ignored --nocapture floods_in_figures`, with `CUPBEARER_BINARY` for a program of another build.
+//!
+//! Health, the flood, and the same flood against a server beside that does nothing take turns, so that whatever else the
+//! machine does falls on all three. The third is what the tormentor itself costs on the same processors.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::future::join_all;
+use http::Response;
+use http_body_util::Full;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::Ground;
+use super::caller::{Caller, GET_CREDENTIALS, enveloped};
+use super::floods::{Honest, ask_with_policy, badly_signed, own_kid, with_policies};
+use super::wire::{CONTINUATION, HEADERS, PING, RST_STREAM, SETTINGS, block, call, flood, frame};
+use crate::support::figures::Times;
+use crate::support::line::Line;
+use crate::support::scene::token;
+
+/// So that p99 stands on some fifty answers or more.
+const ROUNDS: usize = 8;
+
+const ROUND: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Copy)]
+enum Flood {
+    Signatures,
+    Keys,
+    Misses,
+    SlowHeads,
+    Resets,
+    Pings,
+    Settings,
+    Continuation,
+    Noise,
+}
+
+const FLOODS: [(&str, Flood); 9] = [
+    ("A6, 1,600 unknown keys a second", Flood::Keys),
+    ("A20, 1,000 bad signatures a second", Flood::Signatures),
+    ("A30, 500 slow heads", Flood::SlowHeads),
+    ("A35, rapid resets, as fast as it goes", Flood::Resets),
+    ("A36, PING, as fast as it goes", Flood::Pings),
+    ("A36, SETTINGS, as fast as it goes", Flood::Settings),
+    ("A36, CONTINUATION, as fast as it goes", Flood::Continuation),
+    ("A41, noise", Flood::Noise),
+    ("A49, one tenant's misses, as fast as it goes", Flood::Misses),
+];
+
+/// Where a flood goes.
+#[derive(Clone, Copy)]
+struct Doors {
+    http: SocketAddr,
+    grpc: SocketAddr,
+}
+
+#[ignore = "figures, for a quiet machine and four minutes"]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn floods_in_figures() {
+    let ground = Ground::of(with_policies().await).await;
+    let doors = Doors { http: ground.scene.http, grpc: ground.scene.grpc };
+    let (beside, runtime) = beside();
+    for (name, flood) in FLOODS {
+        let [mut healthy, mut during, mut floor] = <[Times; 3]>::default();
+        for round in 0..ROUNDS {
+            healthy.extend(noticed(&ground, tokio::time::sleep(ROUND)).await);
+            during.extend(noticed(&ground, flood.run(doors, &ground.good, round)).await);
+            floor.extend(noticed(&ground, flood.run(beside, &ground.good, round)).await);
+        }
+        let ratio = |times: &Times, percent| {
+            times.percentile(percent).as_secs_f64() / healthy.percentile(percent).as_secs_f64()
+        };
+        println!(
+            "FLOOD {name}: p50 x {:.2}, p99 x {:.2}; beside it p50 x {:.2}, p99 x {:.2}; p99 to beside x {:.2}\n  healthy {healthy}\n  during {during}\n  beside {floor}",
+            ratio(&during, 50),
+            ratio(&during, 99),
+            ratio(&floor, 50),
+            ratio(&floor, 99),
+            ratio(&during, 99) / ratio(&floor, 99),
+        );
+    }
+    runtime.shutdown_background();
+}
+
+/// What the honest caller sees meanwhile.
+async fn noticed(ground: &Ground, meanwhile: impl Future<Output = ()>) -> Times {
+    let honest = Honest::start(ground.scene.http, &ground.good);
+    meanwhile.await;
+    let (times, failed) = honest.end().await;
+    assert_eq!(failed, 0, "hits failed");
+    times
+}
+
+impl Flood {
+    async fn run(self, doors: Doors, good: &str, round: usize) {
+        match self {
+            Self::Signatures => questions(doors.http, good, &[own_kid()], round).await,
+            Self::Keys => {
+                let kids: Vec<_> = (0..2).map(|number| format!("nobody-{number}-{round}")).collect();
+                questions(doors.http, good, &kids, round).await;
+            }
+            Self::Misses => misses(doors.grpc, round).await,
+            Self::SlowHeads => slow_heads(doors.http).await,
+            Self::Noise => noise(doors.http).await,
+            Self::Resets | Self::Pings | Self::Settings | Self::Continuation => frames(self, doors.grpc).await,
+        }
+    }
+}
+
+/// Bad tokens under each key's name, on a connection each, at a steady pace.
+async fn questions(door: SocketAddr, good: &str, kids: &[String], round: usize) {
+    let pace = if kids.len() > 1 { 800 } else { 1_000 };
+    join_all(kids.iter().map(async |kid| {
+        let mut line = Line::open(door).await.unwrap();
+        let (mut ticks, began) = (tokio::time::interval(Duration::from_secs(1) / pace), Instant::now());
+        let mut number = u32::try_from(round).unwrap() * 100_000;
+        while began.elapsed() < ROUND {
+            ticks.tick().await;
+            number += 1;
+            let reply = line.ask("/v1/credentials", &badly_signed(good, kid, number)).await.unwrap();
+            assert!(matches!(reply.status, 401 | 429 | 503), "{reply:?}");
+        }
+    }))
+    .await;
+}
+
+async fn misses(door: SocketAddr, round: usize) {
+    let (tenant, began) = (token("bob"), Instant::now());
+    join_all((0..4).map(async |part: usize| {
+        let caller = Caller::open(door).await;
+        for batch in 0.. {
+            if began.elapsed() > ROUND {
+                break;
+            }
+            let calls = (0..20).map(|number| {
+                let body = ask_with_policy(round * 100_000_000 + part * 10_000_000 + batch * 20 + number);
+                caller.call(GET_CREDENTIALS, &[("authorization", &tenant)], body)
+            });
+            join_all(calls.collect::<Vec<_>>()).await.into_iter().for_each(|answer| drop(answer.unwrap()));
+        }
+    }))
+    .await;
+    // Its hits go on.
+    let caller = Caller::open(door).await;
+    caller.call(GET_CREDENTIALS, &[("authorization", &tenant)], enveloped(&[])).await.unwrap();
+}
+
+async fn slow_heads(door: SocketAddr) {
+    let began = Instant::now();
+    let mut lines = join_all((0..500).map(async |_| {
+        let mut stream = TcpStream::connect(door).await.unwrap();
+        stream.write_all(b"GET /v1/credentials HTTP/1.1\r\nX: ").await.unwrap();
+        stream
+    }))
+    .await;
+    while began.elapsed() < ROUND {
+        for stream in &mut lines {
+            // It may have been sent away.
+            stream.write_all(b"y").await.ok();
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}
+
+async fn noise(door: SocketAddr) {
+    let (mut ticks, began) = (tokio::time::interval(Duration::from_millis(20)), Instant::now());
+    while began.elapsed() < ROUND {
+        ticks.tick().await;
+        let mut stream = TcpStream::connect(door).await.unwrap();
+        stream.write_all(&[0xA5; 1_000]).await.ok();
+        stream.read_u8().await.ok();
+    }
+}
+
+/// Frames on one connection after the other, two at a time.
+async fn frames(kind: Flood, door: SocketAddr) {
+    let (began, fields, piece) = (Instant::now(), call(door, &[]), block(&[("x", &"y".repeat(4_000))]));
+    let round = |number: u32| {
+        let stream = 2 * number + 1;
+        match kind {
+            Flood::Pings => frame(PING, 0, 0, &[7; 8]),
+            Flood::Settings => frame(SETTINGS, 0, 0, &[]),
+            Flood::Continuation if number == 0 => frame(HEADERS, 0, 1, &fields),
+            Flood::Continuation => frame(CONTINUATION, 0, 1, &piece),
+            _ => [frame(HEADERS, 4, stream, &fields), frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat(),
+        }
+    };
+    join_all((0..2).map(async |_| {
+        while began.elapsed() < ROUND {
+            flood(door, &[], 5_000, (ROUND / 4, usize::MAX), round).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }))
+    .await;
+}
+
+/// A server that refuses everything, on a thread of its own.
+fn beside() -> (Doors, tokio::runtime::Runtime) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let listen = || {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let _entered = runtime.enter();
+        (address, TcpListener::from_std(listener).unwrap())
+    };
+    let ((http, plain), (grpc, framed)) = (listen(), listen());
+    runtime.spawn(async move {
+        while let Ok((stream, _)) = plain.accept().await {
+            let refuse = service_fn(|_| async { Ok::<_, Infallible>(refusal(401)) });
+            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), refuse));
+        }
+    });
+    runtime.spawn(async move {
+        while let Ok((stream, _)) = framed.accept().await {
+            let refuse = service_fn(|_| async { Ok::<_, Infallible>(refusal(200)) });
+            tokio::spawn(http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), refuse));
+        }
+    });
+    (Doors { http, grpc }, runtime)
+}
+
+fn refusal(status: u16) -> Response<Full<Bytes>> {
+    let answer =
+        Response::builder().status(status).header("content-type", "application/grpc").header("grpc-status", "8");
+    answer.body(Full::from(if status == 401 { "{}" } else { "" })).unwrap()
+}
