@@ -1,5 +1,2 @@
 #![no_main]
-#[path = "../targets/mod.rs"]
-#[allow(dead_code)]
-mod targets;
-libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::reply::run(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| cupbearer_fuzz::reply::run(data));
