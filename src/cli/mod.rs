@@ -118,7 +118,9 @@ impl Cli {
         if let Err(error) = confine::from_the_start(replaced) {
             return Failure::Failed(format!("core dumps cannot be switched off: {error}")).tell();
         }
-        let filter = self.log.log_level.or_else(config::log_filter);
+        // What the SDK warns of, such as no credentials anywhere, is among the doctor's findings.
+        let quiet = matches!(self.command, Command::Doctor(_)).then(|| "info,aws_config=error".to_owned());
+        let filter = self.log.log_level.or_else(config::log_filter).or(quiet);
         let start_log = || log::start(self.log.log_format, filter.as_deref()).map_err(Failure::Usage);
         // A command writes the last lines of its log before it is told how it ended.
         match self.command.run(start_log) {
