@@ -14,7 +14,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
@@ -29,10 +29,6 @@ use crate::server::{Limits, MAX_HEADERS, Phase, Places, stopping};
 
 /// Time for a new connection to say its first byte.
 pub(super) const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Time for a kept-alive connection to begin and end its next head: longer than the pools of clients keep one (90 s at
-/// most), so that it is they who close. A head that has begun has less, see [`Patient`].
-const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Time for the requests that are under way when everything stops.
 const LAST_REQUESTS: Duration = Duration::from_secs(6);
@@ -174,8 +170,8 @@ where
     }
 }
 
-/// The same for a stream that has spoken: `http1` alone and with a timer, since hyper-util's builder for either protocol
-/// has no deadline before it knows which one it is.
+/// The same for a stream that has spoken: `http1` alone, since hyper-util's builder for either protocol has no deadline before
+/// it knows which one it is. The deadlines are those of [`Patient`].
 pub(super) async fn serve_spoken<F, S>(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     limits: Limits,
@@ -192,8 +188,7 @@ pub(super) async fn serve_spoken<F, S>(
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE_TIMEOUT)
+        .header_read_timeout(None)
         .max_headers(MAX_HEADERS)
         .max_buf_size(limits.header_bytes + REQUEST_LINE_BYTES)
         .serve_connection(TokioIo::new(Patient::of_heads(stream, whole.clone())), service);

@@ -154,12 +154,13 @@ async fn credentials(
                 return Ok(served);
             }
             let token = CupToken::new(token).presented_by(peer.presenter());
-            house.broker.credentials(&token, asked.insert(question.to_ask()), visit).await?
+            // In rooms of their own, these long ways: every request's future is moved, and would be as large as they are.
+            Box::pin(house.broker.credentials(&token, asked.insert(question.to_ask()), visit)).await?
         }
         Place::Session(id) => {
             let session = house.broker.enter_session(id, &bearer(headers)?)?;
             *asked = Some(session.ask().clone());
-            house.broker.session_credentials(&session, visit).await?
+            Box::pin(house.broker.session_credentials(&session, visit)).await?
         }
         Place::Guest { profile, handle } => {
             if headers.contains_key(AUTHORIZATION) {
@@ -167,7 +168,7 @@ async fn credentials(
                 return Err(Error::new(Kind::InvalidRequest, "a guest's path takes no Authorization"));
             }
             *asked = Some(Ask { profile: profile.to_owned(), ..Ask::default() });
-            house.broker.guest_credentials(profile, handle, visit).await?
+            Box::pin(house.broker.guest_credentials(profile, handle, visit)).await?
         }
     };
     Ok(Answer::Granted(grant))
@@ -230,7 +231,9 @@ pub(super) fn bearer_text(headers: &HeaderMap) -> Result<&str, Error> {
     if values.next().is_some() {
         return Err(refuse("there are several Authorization headers"));
     }
-    let text = value.to_str().map_err(|_| refuse("the Authorization header is not ASCII"))?.trim();
+    // As `HeaderValue::to_str` has it, which looks at one byte at a time of some thousand: no value holds a control character.
+    let text = Some(value.as_bytes()).filter(|bytes| bytes.is_ascii()).and_then(|bytes| str::from_utf8(bytes).ok());
+    let text = text.ok_or_else(|| refuse("the Authorization header is not ASCII"))?.trim();
     let token = match text.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
         _ => text,

@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A connection on which every LF follows a CR; one that does not is read as NUL, which no part of a head may hold, so that
@@ -21,14 +22,16 @@ impl<S> Lines<S> {
     }
 
     fn check(&mut self, bytes: &mut [u8]) {
-        let mut last = self.last;
-        for byte in bytes {
-            if *byte == b'\n' && last != b'\r' {
-                *byte = 0;
+        let mut checked = 0;
+        while let Some(found) = memchr(b'\n', &bytes[checked..]) {
+            let place = checked + found;
+            let before = place.checked_sub(1).map_or(self.last, |before| bytes[before]);
+            if before != b'\r' {
+                bytes[place] = 0;
             }
-            last = *byte;
+            checked = place + 1;
         }
-        self.last = last;
+        self.last = bytes.last().copied().unwrap_or(self.last);
     }
 }
 

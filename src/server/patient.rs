@@ -1,5 +1,6 @@
 //! A connection whose peer has to take what it is sent, and to finish what it begins: hyper waits without end for one who
-//! never reads, and its deadline for a head runs while a connection is idle. Knows no protocol.
+//! never reads, and its deadline for a head runs while a connection is idle, and costs a timer for each request. Knows no
+//! protocol.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -18,7 +19,11 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for the rest of a request's head, once it has begun.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The connection. A write or a head that waits for too long fails with [`io::ErrorKind::TimedOut`].
+/// How often it is looked whether an idle connection has said anything since; it may be idle for up to twice as long. More
+/// than the pools of clients keep one (90 s at most), so that it is they who close.
+const IDLE_LOOK: Duration = Duration::from_secs(100);
+
+/// The connection. A write, a head or an idle time that takes too long fails with [`io::ErrorKind::TimedOut`].
 pub(super) struct Patient<S> {
     stream: S,
     /// Set while a write waits.
@@ -28,6 +33,10 @@ pub(super) struct Patient<S> {
     whole: Option<Whole>,
     /// Set while a head that has begun waits.
     head_until: Option<Pin<Box<Sleep>>>,
+    /// One for as long as the connection lives.
+    look: Option<Pin<Box<Sleep>>>,
+    /// Nothing was read since the last look.
+    quiet: bool,
 }
 
 /// How a connection is told that what was read of it is a request, whole.
@@ -44,7 +53,7 @@ impl Whole {
 impl<S> Patient<S> {
     /// Writes alone are bounded.
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, write_until: None, begun: false, whole: None, head_until: None }
+        Self { stream, write_until: None, begun: false, whole: None, head_until: None, look: None, quiet: false }
     }
 
     /// The first head begins at once; `whole` tells of its end, and of each one's after it.
@@ -65,10 +74,28 @@ impl<S> Patient<S> {
     /// Notes what the peer has done, before what a read came to is seen. A head that comes in one piece sets no timer.
     fn note(&mut self, has_come: bool) {
         let Some(Whole(whole)) = &self.whole else { return };
+        self.quiet &= !has_come;
         if whole.swap(false, Ordering::Relaxed) {
             (self.begun, self.head_until) = (false, None);
         }
         self.begun |= has_come;
+    }
+
+    /// Waits for the rest of a head, or for the next one to begin.
+    fn wait(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.begun {
+            let until = self.head_until.get_or_insert_with(|| Box::pin(tokio::time::sleep(HEAD_TIMEOUT)));
+            return until.as_mut().poll(context);
+        }
+        let look = self.look.get_or_insert_with(|| Box::pin(tokio::time::sleep(IDLE_LOOK)));
+        while look.as_mut().poll(context).is_ready() {
+            if self.quiet {
+                return Poll::Ready(());
+            }
+            self.quiet = true;
+            look.as_mut().reset(tokio::time::Instant::now() + IDLE_LOOK);
+        }
+        Poll::Pending
     }
 }
 
@@ -77,11 +104,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
         let before = into.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, into);
         self.note(into.filled().len() > before);
-        if read.is_ready() || !self.begun {
+        if read.is_ready() || self.whole.is_none() {
             return read;
         }
-        let until = self.head_until.get_or_insert_with(|| Box::pin(tokio::time::sleep(HEAD_TIMEOUT)));
-        until.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        self.wait(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -149,7 +175,7 @@ mod tests {
             ours.read_exact(&mut byte).await.unwrap();
             ours.read_exact(&mut byte).await.unwrap();
             whole.tell();
-            let idle = tokio::time::timeout(HEAD_TIMEOUT * 100, ours.read(&mut byte)).await;
+            let idle = tokio::time::timeout(IDLE_LOOK, ours.read(&mut byte)).await;
             assert!(idle.is_err(), "{idle:?}");
         }
         let trickles = async {
@@ -168,5 +194,16 @@ mod tests {
         };
         let (error, took) = tokio::select! { ended = reads => ended, () = trickles => unreachable!() };
         assert_eq!((error, took), (io::ErrorKind::TimedOut, HEAD_TIMEOUT));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_who_says_nothing_for_long_is_left() {
+        let (ours, _theirs) = tokio::io::duplex(64);
+        let whole = Whole::default();
+        let mut ours = Patient::of_heads(ours, whole.clone());
+        whole.tell();
+        let begun = tokio::time::Instant::now();
+        let error = ours.read(&mut [0]).await.unwrap_err();
+        assert_eq!((error.kind(), begun.elapsed()), (io::ErrorKind::TimedOut, IDLE_LOOK * 2));
     }
 }
