@@ -93,7 +93,7 @@ impl<S> Patient<S> {
                 return Poll::Ready(());
             }
             self.quiet = true;
-            look.as_mut().reset(tokio::time::Instant::now() + IDLE_LOOK);
+            look.as_mut().set(tokio::time::sleep(IDLE_LOOK));
         }
         Poll::Pending
     }

@@ -15,7 +15,10 @@ async fn threads_are_as_many_as_the_cgroup_may_use_processors() {
         scene.daemon.ready().await;
         assert_eq!(scene.ask("/v1/credentials", &token("alice")).await.status, 200);
         let log = scene.daemon.log();
-        assert!(log.contains(&format!("serving workers={wanted}\n")), "{percent} % of a processor, of {host}: {log}");
+        assert!(
+            log.contains(&format!("\"serving\",\"workers\":{wanted},")),
+            "{percent} % of a processor, of {host}: {log}"
+        );
         scene.daemon.terminate();
         scene.daemon.ended().await;
     }
