@@ -86,6 +86,14 @@ impl Clock {
             Source::Simulated(simulated) => simulated.now(),
         }
     }
+
+    /// Reads the boot-time clock alone.
+    pub fn boot(&self) -> Duration {
+        match &self.0 {
+            Source::System => system_boot(),
+            Source::Simulated(simulated) => simulated.now().boot,
+        }
+    }
 }
 
 impl Simulated {

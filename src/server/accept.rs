@@ -36,6 +36,10 @@ const LAST_REQUESTS: Duration = Duration::from_secs(6);
 /// Pause after the operating system refused a connection, out of file descriptors as a rule.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Connections that are taken one after the other. Then those that are there have their turn, or a burst of new ones would
+/// keep them waiting for as long as it takes to serve each.
+const ACCEPTS_A_TURN: u32 = 8;
+
 /// Room for the request line beside the headers.
 const REQUEST_LINE_BYTES: usize = 8 * 1024;
 
@@ -80,10 +84,17 @@ impl Connections {
     {
         let mut served = JoinSet::new();
         let mut phase = self.phase.clone();
+        let mut turn = 0;
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
-                    Ok(stream) => self.admit(&mut served, stream, &serve),
+                    Ok(stream) => {
+                        self.admit(&mut served, stream, &serve);
+                        turn = (turn + 1) % ACCEPTS_A_TURN;
+                        if turn == 0 {
+                            tokio::task::yield_now().await;
+                        }
+                    }
                     Err(error) => {
                         warn!(%error, "a connection could not be accepted");
                         tokio::time::sleep(ACCEPT_PAUSE).await;

@@ -41,12 +41,12 @@ struct Door {
 pub(super) fn door(
     house: &Arc<House>,
     address: SocketAddr,
-) -> impl Fn(TcpStream, watch::Receiver<Phase>) -> ServeFuture {
+) -> impl Fn(TcpStream, watch::Receiver<Phase>) -> ServeFuture + use<> {
     serving(Door { house: Arc::clone(house), guard: Guard::new(address), listener: Listener::Admin })
 }
 
 /// What each connection of the metrics door is served with. A service's name, a pod's or the node's: it has them all.
-pub(super) fn metrics_door(house: &Arc<House>) -> impl Fn(TcpStream, watch::Receiver<Phase>) -> ServeFuture {
+pub(super) fn metrics_door(house: &Arc<House>) -> impl Fn(TcpStream, watch::Receiver<Phase>) -> ServeFuture + use<> {
     serving(Door { house: Arc::clone(house), guard: Guard::of_any_name(), listener: Listener::Metrics })
 }
 
@@ -63,7 +63,7 @@ fn serving(door: Door) -> impl Fn(TcpStream, watch::Receiver<Phase>) -> ServeFut
 
 async fn answer(door: &Door, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let house = &door.house;
-    let started = house.clock.now().boot;
+    let started = house.clock.boot();
     let trail = house.trail(door.listener, request.headers());
     let (response, outcome) = match page(door, request).await {
         Ok(response) if response.status() == StatusCode::OK => (response, Outcome::Ok),

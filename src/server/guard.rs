@@ -12,6 +12,8 @@ use http::{HeaderMap, HeaderName, Uri, Version};
 use crate::error::{Error, Kind};
 use crate::server::{Limits, MAX_HEADERS, Settings};
 
+static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
 /// Headers that only something between the caller and us would add.
 const FORWARDING: &[&str] = &[
     "cf-connecting-ip",
@@ -97,7 +99,7 @@ impl Guard {
         if headers.keys().any(foreign) {
             return Err(forbidden("a browser's or a proxy's header came with the request: call the door directly"));
         }
-        if headers.get_all("sec-fetch-site").iter().any(|site| site != "none") {
+        if headers.get_all(&SEC_FETCH_SITE).iter().any(|site| site != "none") {
             return Err(forbidden("the request comes from a web page (Sec-Fetch-Site)"));
         }
         let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();

@@ -1,13 +1,16 @@
 //! The HTTP door: the container-credentials protocol of the AWS SDKs
 //! (`AWS_CONTAINER_CREDENTIALS_FULL_URI`, AWS SDKs and Tools Reference Guide, "Container credential provider").
 
-use std::future::Future;
+use std::future::{Future, Ready, ready};
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
+use futures::future::Either;
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
 };
@@ -36,11 +39,14 @@ static IDENTITY_ID: HeaderName = HeaderName::from_static("cupbearer-identity-id"
 /// Longest profile or alias in a path.
 const NAME_BYTES: usize = 64;
 
+/// How RFC 6750 has it (section 2.1), in any case.
+const SCHEME: &str = "bearer ";
+
 /// What each connection of this door is served with.
 pub(super) fn door(
     house: &Arc<House>,
     address: SocketAddr,
-) -> impl Fn(TcpStream, watch::Receiver<Phase>) -> ServeFuture {
+) -> impl Fn(TcpStream, watch::Receiver<Phase>) -> ServeFuture + use<> {
     let guard = Arc::new(Guard::new(address).and_of_certificate(&house.settings));
     let house = Arc::clone(house);
     move |stream, phase| {
@@ -66,65 +72,69 @@ pub(super) fn door(
 }
 
 /// A connection being served.
-pub(super) type ServeFuture = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(super) type ServeFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// How a request is answered: before [`answer`] returns, or by the long way.
+type Answering<'a> =
+    Either<Ready<Response<Full<Bytes>>>, Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send + 'a>>>;
 
 /// Answers one request; a panic on the way is counted and told as our bug.
-async fn answer(
-    house: &House,
+///
+/// A hit, and a refusal that needs nothing but the head, are answered before this returns: the request is gone by then, and
+/// hyper reads on into the buffer that its head lay in, instead of making another and wiping this one.
+fn answer<'a>(
+    house: &'a House,
     guard: &Guard,
     peer: Peer,
     card: Option<&Card>,
     request: Request<Incoming>,
-) -> Response<Full<Bytes>> {
-    let started = house.clock.now().boot;
-    let mut asked = None;
+) -> Answering<'a> {
     let trail = house.trail(Listener::Http, request.headers());
-    let admitted = card.map_or(Ok(()), |card| card.check(house));
-    let work = AssertUnwindSafe(async {
-        admitted?;
-        credentials(house, guard, (peer, &trail), &request, &mut asked).await
+    let turn = Turn { house, peer, trail, started: house.clock.boot() };
+    let work = AssertUnwindSafe(|| {
+        card.map_or(Ok(()), |card| card.check(house))?;
+        at_once(&turn, guard, &request)
     });
-    let done = trail.around(work.catch_unwind()).await;
-    let done = done.unwrap_or_else(|_panic| Err(house.panicked()));
-    let (response, outcome) = match done {
-        Ok(Answer::Served(response, outcome)) => (response, outcome),
-        Ok(Answer::Granted(grant)) => {
-            let served = (granted(&grant.credentials), outcome(grant.near_expiry));
-            house.audited(Listener::Http, peer, &trail, asked.as_ref(), &Ok(grant));
-            served
-        }
-        Err(error) => {
-            house.reporter.tell(Listener::Http, &error, &trail);
-            let told = (refused(&error, &request, trail.id()), reply::row(error.kind()).outcome);
-            house.audited(Listener::Http, peer, &trail, asked.as_ref(), &Err(error));
-            told
-        }
+    let done = match std::panic::catch_unwind(work).unwrap_or_else(|_panic| Err(house.panicked())) {
+        Ok(None) => return Either::Right(Box::pin(at_length(turn, request))),
+        Ok(Some((response, outcome))) => turn.end(response, outcome),
+        Err(error) => turn.refuse(error, None, &request),
     };
-    house.answered(Listener::Http, outcome, started);
-    trail.end(outcome.as_str(), response.status().is_server_error());
-    response
+    Either::Left(ready(done))
 }
 
-/// How a question was answered.
-enum Answer {
-    /// By the short way, and audited.
-    Served(Response<Full<Bytes>>, Outcome),
-    /// By the long one.
-    Granted(Grant),
+/// One request's turn.
+struct Turn<'a> {
+    house: &'a House,
+    peer: Peer,
+    trail: Trail,
+    /// By the boot-time clock.
+    started: Duration,
 }
 
-/// The order of judgement: guard, method, framing, body, path, token, and then what the broker says. What was asked for is left
-/// in `asked`.
-async fn credentials(
-    house: &House,
+impl Turn<'_> {
+    fn end(&self, response: Response<Full<Bytes>>, outcome: Outcome) -> Response<Full<Bytes>> {
+        self.house.answered(Listener::Http, outcome, self.started);
+        self.trail.end(outcome.as_str(), response.status().is_server_error());
+        response
+    }
+
+    fn refuse(&self, error: Error, asked: Option<&Ask>, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        self.house.reporter.tell(Listener::Http, &error, &self.trail);
+        let (response, outcome) = (refused(&error, request, self.trail.id()), reply::row(error.kind()).outcome);
+        self.house.audited(Listener::Http, self.peer, &self.trail, asked, &Err(error));
+        self.end(response, outcome)
+    }
+}
+
+/// The order of judgement: guard, method, framing, body, path, token. None, if all is well and there is no hit.
+fn at_once(
+    turn: &Turn<'_>,
     guard: &Guard,
-    (peer, trail): (Peer, &Trail),
     request: &Request<Incoming>,
-    asked: &mut Option<Ask>,
-) -> Result<Answer, Error> {
-    let headers = request.headers();
-    let settings = house.settings.now();
-    guard.check(settings.limits, request.version(), request.uri(), headers)?;
+) -> Result<Option<(Response<Full<Bytes>>, Outcome)>, Error> {
+    let (house, headers) = (turn.house, request.headers());
+    guard.check(house.settings.now().limits, request.version(), request.uri(), headers)?;
     if request.method() != Method::GET {
         return Err(Error::new(Kind::MethodNotAllowed, "the method is not GET"));
     }
@@ -142,36 +152,59 @@ async fn credentials(
         let cause = "a query is not read: put the role into the path, since some SDKs drop the query";
         return Err(Error::new(Kind::InvalidRequest, cause));
     }
-    let visit = Visit { holder: true, hold: settings.cold_hold, hold_failures: true };
-    let grant = match place {
+    match place {
         Place::Credentials(question) => {
-            let token = bearer_text(headers)?;
             let serve = |hit: Hit<'_>| {
-                house.audited_hit(Listener::Http, peer, trail, question, &hit);
-                Answer::Served(granted(hit.credentials), outcome(hit.near_expiry))
+                house.audited_hit(Listener::Http, turn.peer, &turn.trail, question, &hit);
+                (granted(hit.credentials), outcome(hit.near_expiry))
             };
-            if let Some(served) = house.broker.hit(token, question, visit.holder, serve) {
-                return Ok(served);
-            }
-            let token = CupToken::new(token).presented_by(peer.presenter());
-            // In rooms of their own, these long ways: every request's future is moved, and would be as large as they are.
-            Box::pin(house.broker.credentials(&token, asked.insert(question.to_ask()), visit)).await?
+            Ok(house.broker.hit(bearer_text(headers)?, question, HOLDER, serve))
+        }
+        Place::Session(_) => Ok(None),
+        Place::Guest { .. } if headers.contains_key(AUTHORIZATION) => {
+            // Whoever brings a token wants to be somebody, and must not become nobody when it is refused.
+            Err(Error::new(Kind::InvalidRequest, "a guest's path takes no Authorization"))
+        }
+        Place::Guest { .. } => Ok(None),
+    }
+}
+
+/// AWS SDKs keep what they get, and come back for more.
+const HOLDER: bool = true;
+
+async fn at_length(turn: Turn<'_>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let (house, mut asked) = (turn.house, None);
+    let work = AssertUnwindSafe(grant(&turn, &request, &mut asked)).catch_unwind();
+    let done = turn.trail.around(work).await.unwrap_or_else(|_panic| Err(house.panicked()));
+    match done {
+        Ok(grant) => {
+            let (response, outcome) = (granted(&grant.credentials), outcome(grant.near_expiry));
+            house.audited(Listener::Http, turn.peer, &turn.trail, asked.as_ref(), &Ok(grant));
+            turn.end(response, outcome)
+        }
+        Err(error) => turn.refuse(error, asked.as_ref(), &request),
+    }
+}
+
+/// What the broker says. What was asked for is left in `asked`.
+async fn grant(turn: &Turn<'_>, request: &Request<Incoming>, asked: &mut Option<Ask>) -> Result<Grant, Error> {
+    let (broker, headers) = (&turn.house.broker, request.headers());
+    let visit = Visit { holder: HOLDER, hold: turn.house.settings.now().cold_hold, hold_failures: true };
+    match Place::of(request.uri().path())? {
+        Place::Credentials(question) => {
+            let token = bearer(headers)?.presented_by(turn.peer.presenter());
+            broker.credentials(&token, asked.insert(question.to_ask()), visit).await
         }
         Place::Session(id) => {
-            let session = house.broker.enter_session(id, &bearer(headers)?)?;
+            let session = broker.enter_session(id, &bearer(headers)?)?;
             *asked = Some(session.ask().clone());
-            Box::pin(house.broker.session_credentials(&session, visit)).await?
+            broker.session_credentials(&session, visit).await
         }
         Place::Guest { profile, handle } => {
-            if headers.contains_key(AUTHORIZATION) {
-                // Whoever brings a token wants to be somebody, and must not become nobody when it is refused.
-                return Err(Error::new(Kind::InvalidRequest, "a guest's path takes no Authorization"));
-            }
             *asked = Some(Ask { profile: profile.to_owned(), ..Ask::default() });
-            Box::pin(house.broker.guest_credentials(profile, handle, visit)).await?
+            broker.guest_credentials(profile, handle, visit).await
         }
-    };
-    Ok(Answer::Granted(grant))
+    }
 }
 
 /// What a path names.
@@ -234,8 +267,8 @@ pub(super) fn bearer_text(headers: &HeaderMap) -> Result<&str, Error> {
     // As `HeaderValue::to_str` has it, which looks at one byte at a time of some thousand: no value holds a control character.
     let text = Some(value.as_bytes()).filter(|bytes| bytes.is_ascii()).and_then(|bytes| str::from_utf8(bytes).ok());
     let text = text.ok_or_else(|| refuse("the Authorization header is not ASCII"))?.trim();
-    let token = match text.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+    let token = match text.split_at_checked(SCHEME.len()) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(SCHEME) => token.trim(),
         _ => text,
     };
     if token.is_empty() {

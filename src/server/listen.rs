@@ -20,7 +20,7 @@ pub trait Listen {
     ///
     /// # Errors
     /// When the operating system refuses, out of file descriptors as a rule.
-    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>>;
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 }
 
 /// An address that could not be bound.

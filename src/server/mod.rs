@@ -34,6 +34,7 @@ use ::http::HeaderMap;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tonic_health::server::HealthReporter;
 use tracing::{debug, info};
 
@@ -195,7 +196,7 @@ impl Doors {
             broker,
             metrics,
             reporter: Reporter::new(clock.clone()),
-            started: clock.now().boot,
+            started: clock.boot(),
             samples: Samples::default(),
             clock,
             phase: phase.clone(),
@@ -210,22 +211,20 @@ impl Doors {
         let [own, scrapers] = std::array::from_fn(|_| Arc::new(Places::new(ADMIN_CONNECTIONS)));
         let connections =
             |places: &Arc<Places>| Connections::new(Arc::clone(places), Arc::clone(&house.metrics), phase.clone());
-        let metrics_door = async {
-            if let Some(listener) = self.metrics {
-                connections(&scrapers).serve(listener, admin::metrics_door(&house)).await;
-            }
-        };
-        let unix_door = async {
-            if let Some(socket) = self.grpc_uds {
-                connections(shared).serve(socket, grpc::unix_door(&house)).await;
-            }
-        };
+        // A task each, on the workers: where they all were one, each connection at one door would wake the others.
+        let mut doors = JoinSet::new();
+        doors.spawn(connections(shared).encrypted(encrypted).serve(self.http, http::door(&house, http)));
+        doors.spawn(connections(shared).encrypted(encrypted).serve(self.grpc, grpc::door(&house, grpc)));
+        doors.spawn(connections(&own).serve(self.admin, admin::door(&house, admin)));
+        if let Some(listener) = self.metrics {
+            doors.spawn(connections(&scrapers).serve(listener, admin::metrics_door(&house)));
+        }
+        if let Some(socket) = self.grpc_uds {
+            doors.spawn(connections(shared).serve(socket, grpc::unix_door(&house)));
+        }
         tokio::join!(
-            connections(shared).encrypted(encrypted).serve(self.http, http::door(&house, http)),
-            connections(shared).encrypted(encrypted).serve(self.grpc, grpc::door(&house, grpc)),
-            connections(&own).serve(self.admin, admin::door(&house, admin)),
-            metrics_door,
-            unix_door,
+            // Whoever drops this closes them.
+            doors.join_all(),
             grpc::watch_health(&house),
             tls::watch(&house),
             until_stopping(&house, house.broker.sweep_sessions()),
@@ -253,7 +252,7 @@ impl House {
 
     /// Counts one answered request that came in at `started`, by the boot-time clock.
     fn answered(&self, listener: Listener, outcome: Outcome, started: Duration) {
-        let took = self.clock.now().boot.saturating_sub(started);
+        let took = self.clock.boot().saturating_sub(started);
         self.metrics.answered(listener, outcome, took);
         debug!(listener = listener.as_str(), outcome = outcome.as_str(), took_us = took.as_micros(), "answered");
     }

@@ -1,6 +1,6 @@
-//! A connection whose peer has to take what it is sent, and to finish what it begins: hyper waits without end for one who
-//! never reads, and its deadline for a head runs while a connection is idle, and costs a timer for each request. Knows no
-//! protocol.
+//! A connection whose peer has to take what it is sent, to finish what it begins, and to let others have their turn: hyper
+//! waits without end for one who never reads, its deadline for a head runs while a connection is idle and costs a timer for
+//! each request, and it reads for as long as there is something. Knows no protocol.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop;
 use tokio::time::Sleep;
 
 /// Time for a peer to make room for a byte more. An answer is smaller than the buffers between us, so that one who reads at
@@ -22,6 +23,11 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often it is looked whether an idle connection has said anything since; it may be idle for up to twice as long. More
 /// than the pools of clients keep one (90 s at most), so that it is they who close.
 const IDLE_LOOK: Duration = Duration::from_secs(100);
+
+/// Bytes that use up as much of a task's turn as an operation does, of which tokio gives it 128: 16 KiB, some ten requests
+/// with their tokens or a thousand frames, and then whoever else has something to say is heard. By operations alone it would
+/// be a megabyte, and milliseconds.
+const BYTES_AN_OPERATION: usize = 128;
 
 /// The connection. A write, a head or an idle time that takes too long fails with [`io::ErrorKind::TimedOut`].
 pub(super) struct Patient<S> {
@@ -99,11 +105,23 @@ impl<S> Patient<S> {
     }
 }
 
+/// Takes what `bytes` cost from the task's turn. Once that is used up, the next read waits until others had theirs.
+fn pay(bytes: usize, context: &mut Context<'_>) {
+    for _ in 0..bytes / BYTES_AN_OPERATION {
+        match coop::poll_proceed(context) {
+            Poll::Ready(operation) => operation.made_progress(),
+            Poll::Pending => return,
+        }
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = into.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, into);
-        self.note(into.filled().len() > before);
+        let bytes = into.filled().len() - before;
+        pay(bytes, context);
+        self.note(bytes > 0);
         if read.is_ready() || self.whole.is_none() {
             return read;
         }
@@ -143,6 +161,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -194,6 +214,31 @@ mod tests {
         };
         let (error, took) = tokio::select! { ended = reads => ended, () = trickles => unreachable!() };
         assert_eq!((error, took), (io::ErrorKind::TimedOut, HEAD_TIMEOUT));
+    }
+
+    #[tokio::test]
+    async fn one_who_has_much_to_say_lets_others_have_a_turn() {
+        let (ours, mut theirs) = tokio::io::duplex(1024 * 1024);
+        theirs.write_all(&[7; 512 * 1024]).await.unwrap();
+        let mut ours = Patient::new(ours);
+        let mut turns = vec![0];
+        let mut piece = [0; 4096];
+        for _ in 0..128 {
+            let mut reading = pin!(ours.read_exact(&mut piece));
+            std::future::poll_fn(|context| {
+                let read = reading.as_mut().poll(context);
+                if read.is_pending() {
+                    turns.push(0);
+                }
+                read
+            })
+            .await
+            .unwrap();
+            *turns.last_mut().unwrap() += piece.len();
+        }
+        let most = 128 * BYTES_AN_OPERATION;
+        assert!(turns.iter().all(|bytes| *bytes <= most), "{turns:?}");
+        assert!(turns.len() >= 512 * 1024 / most, "{turns:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -36,7 +36,7 @@ impl Reporter {
     /// Tells of `error`. What callers bring about all day is not a warning.
     pub(super) fn tell(&self, listener: Listener, error: &Error, trail: &Trail) {
         let (listener, kind, cause) = (listener.as_str(), error.kind(), error.cause());
-        let second = self.clock.now().boot.as_secs();
+        let second = self.clock.boot().as_secs();
         let ours =
             matches!(kind, Kind::UpstreamDenied | Kind::UpstreamUnavailable | Kind::KeysUnavailable | Kind::Internal);
         let budget = if ours { &self.warnings } else { &self.notices };

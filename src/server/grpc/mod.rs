@@ -86,7 +86,7 @@ const SERVICE: &str = "cupbearer.v1.CredentialBroker";
 pub(super) fn door(
     house: &Arc<House>,
     address: SocketAddr,
-) -> impl Fn(TcpStream, watch::Receiver<Phase>) -> ServeFuture {
+) -> impl Fn(TcpStream, watch::Receiver<Phase>) -> ServeFuture + use<> {
     let door = Arc::new(Door::new(house, Guard::new(address).and_of_certificate(&house.settings)));
     move |stream: TcpStream, phase| {
         let door = Arc::clone(&door);
@@ -104,7 +104,7 @@ pub(super) fn door(
 }
 
 /// The same for the Unix socket. Clients have no name to call it by, and send any: it is the file that they named.
-pub(super) fn unix_door(house: &Arc<House>) -> impl Fn(UnixStream, watch::Receiver<Phase>) -> ServeFuture {
+pub(super) fn unix_door(house: &Arc<House>) -> impl Fn(UnixStream, watch::Receiver<Phase>) -> ServeFuture + use<> {
     let door = Arc::new(Door::new(house, Guard::of_any_name()));
     move |stream: UnixStream, phase| {
         let door = Arc::clone(&door);
@@ -343,7 +343,7 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 
 fn refuse(house: &House, listener: Listener, trail: &Trail, error: &Error) -> HttpResponse<Body> {
     house.reporter.tell(listener, error, trail);
-    house.answered(listener, reply::row(error.kind()).outcome, house.clock.now().boot);
+    house.answered(listener, reply::row(error.kind()).outcome, house.clock.boot());
     service::status(error, trail.id()).into_http()
 }
 

@@ -22,9 +22,10 @@ use super::Ground;
 use super::caller::{Caller, GET_CREDENTIALS, enveloped};
 use super::floods::{Honest, ask_with_policy, badly_signed, own_kid, with_policies};
 use super::wire::{CONTINUATION, HEADERS, PING, RST_STREAM, SETTINGS, block, call, flood, frame};
+use crate::support::fault::Fault;
 use crate::support::figures::Times;
 use crate::support::line::Line;
-use crate::support::scene::token;
+use crate::support::scene::{Scene, stranger, token};
 
 /// So that p99 stands on some fifty answers or more.
 const ROUNDS: usize = 8;
@@ -42,9 +43,12 @@ enum Flood {
     Settings,
     Continuation,
     Noise,
+    /// No flood: AWS hangs, and 200 newcomers wait for it.
+    Hang,
 }
 
-const FLOODS: [(&str, Flood); 9] = [
+const FLOODS: [(&str, Flood); 10] = [
+    ("F3, AWS hangs and 200 newcomers wait", Flood::Hang),
     ("A6, 1,600 unknown keys a second", Flood::Keys),
     ("A20, 1,000 bad signatures a second", Flood::Signatures),
     ("A30, 500 slow heads", Flood::SlowHeads),
@@ -73,6 +77,11 @@ async fn floods_in_figures() {
         let [mut healthy, mut during, mut floor] = <[Times; 3]>::default();
         for round in 0..ROUNDS {
             healthy.extend(noticed(&ground, tokio::time::sleep(ROUND)).await);
+            if let Flood::Hang = flood {
+                during.extend(noticed(&ground, hang(&ground.scene, round)).await);
+                floor.extend(noticed(&ground, tokio::time::sleep(ROUND)).await);
+                continue;
+            }
             during.extend(noticed(&ground, flood.run(doors, &ground.good, round)).await);
             floor.extend(noticed(&ground, flood.run(beside, &ground.good, round)).await);
         }
@@ -112,8 +121,22 @@ impl Flood {
             Self::SlowHeads => slow_heads(doors.http).await,
             Self::Noise => noise(doors.http).await,
             Self::Resets | Self::Pings | Self::Settings | Self::Continuation => frames(self, doors.grpc).await,
+            Self::Hang => unreachable!("its upstream is no door"),
         }
     }
+}
+
+/// Strangers come at a steady pace while AWS hangs; it is well again at the end.
+async fn hang(scene: &Scene, round: usize) {
+    scene.proxy.bend("*", Fault::Hangs);
+    let strangers = (0..200).map(async |number: u32| {
+        tokio::time::sleep(ROUND / 200 * number).await;
+        let asked = scene.ask("/v1/credentials", &stranger(&format!("cold-{round}-{number}"))).await;
+        assert_eq!(asked.status, 503, "{asked:?}");
+    });
+    join_all(strangers).await;
+    scene.proxy.mend();
+    scene.proxy.hang_up();
 }
 
 /// Bad tokens under each key's name, on a connection each, at a steady pace.
