@@ -103,6 +103,9 @@ fn answer<'a>(
     Either::Left(ready(done))
 }
 
+/// An answer, and how it is counted.
+type Answered = (Response<Full<Bytes>>, Outcome);
+
 /// One request's turn.
 struct Turn<'a> {
     house: &'a House,
@@ -128,11 +131,7 @@ impl Turn<'_> {
 }
 
 /// The order of judgement: guard, method, framing, body, path, token. None, if all is well and there is no hit.
-fn at_once(
-    turn: &Turn<'_>,
-    guard: &Guard,
-    request: &Request<Incoming>,
-) -> Result<Option<(Response<Full<Bytes>>, Outcome)>, Error> {
+fn at_once(turn: &Turn<'_>, guard: &Guard, request: &Request<Incoming>) -> Result<Option<Answered>, Error> {
     let (house, headers) = (turn.house, request.headers());
     guard.check(house.settings.now().limits, request.version(), request.uri(), headers)?;
     if request.method() != Method::GET {
