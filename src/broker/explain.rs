@@ -20,6 +20,8 @@ pub struct Explanation {
     pub considered: Vec<String>,
     /// Who has the last word: `cognito` in the enhanced flow, else `cupbearer`.
     pub decided_by: &'static str,
+    /// The profile's way to credentials.
+    pub flow: Flow,
 }
 
 /// What would become of `ask` for `caller`, whose token says `claims`.
@@ -37,7 +39,8 @@ pub fn explain(
     // A profile's rules are nobody's business whom it does not admit.
     let admitted = profile.admit(caller).is_ok();
     let considered = if admitted { profile.rules.explain(claims, ask.role.as_deref()).considered } else { Vec::new() };
-    let decided_by = if profile.target.flow == Flow::Enhanced { "cognito" } else { "cupbearer" };
+    let flow = profile.target.flow;
+    let decided_by = if flow == Flow::Enhanced { "cognito" } else { "cupbearer" };
     match profile.plan(caller, claims, ask) {
         Ok(plan) => Ok(Explanation {
             allowed: true,
@@ -45,11 +48,12 @@ pub fn explain(
             reason: plan.choice.reason.to_string(),
             considered,
             decided_by,
+            flow,
         }),
         Err(error) if error.kind() == Kind::NotFound => Err(error),
         Err(error) => {
             let reason = error.cause().to_owned();
-            Ok(Explanation { allowed: false, role: None, reason, considered, decided_by })
+            Ok(Explanation { allowed: false, role: None, reason, considered, decided_by, flow })
         }
     }
 }

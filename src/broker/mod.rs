@@ -222,7 +222,8 @@ impl Broker {
     /// For a token that is refused, and for a profile or alias that is not there.
     pub async fn explain(&self, token: &CupToken, ask: &Ask) -> Result<Explanation, Error> {
         let (rulebook, verdict) = self.verify(token).await?;
-        explain(rulebook.profiles(), &verdict.caller, &claims_of(token), ask)
+        let told = explain(rulebook.profiles(), &verdict.caller, &claims_of(token), ask);
+        told.map_err(|error| error.about(&verdict.caller))
     }
 
     /// Drops what is held for `selector`, sessions included, and says how many entries that were. An exchange that is

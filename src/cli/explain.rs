@@ -42,6 +42,7 @@ pub(super) fn run(args: ExplainArgs) -> Result<(), Failure> {
     writeln!(out, "allowed: {}", found.allowed)?;
     writeln!(out, "role: {}", found.role.as_ref().map_or("(not known here)", RoleArn::as_str))?;
     writeln!(out, "reason: {}", found.reason)?;
+    writeln!(out, "flow: {}", found.flow.as_str())?;
     writeln!(out, "decided by: {}", found.decided_by)?;
     for line in &found.considered {
         writeln!(out, "considered: {line}")?;

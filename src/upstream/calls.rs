@@ -7,7 +7,7 @@ use aws_sdk_cognitoidentity::operation::RequestId;
 use aws_sdk_sts::types::{PolicyDescriptorType, Tag};
 use aws_smithy_runtime_api::http::Response;
 use secrecy::{ExposeSecret, SecretString};
-use tracing::{debug, warn};
+use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::metrics::{Operation, Result as Outcome};
@@ -200,7 +200,7 @@ fn packed(operation: Operation, percent: Option<i32>) {
     if percent >= PACKED_SIZE_WARNING {
         warn!(operation, percent, "the session's policies and tags nearly fill the space that AWS has for them");
     } else {
-        debug!(operation, percent, "packed size of the session's policies and tags");
+        info!(operation, percent, "packed size of the session's policies and tags");
     }
 }
 

@@ -74,11 +74,13 @@ where
     };
     let message = error.message().map_or_else(|| describe(error, status), ToOwned::to_owned);
     let message = presentable(&message, secret);
+    let code = presentable(code.unwrap_or_else(|| fallback_code(error)), secret);
     Failure {
         class,
         operation,
-        code: presentable(code.unwrap_or_else(|| fallback_code(error)), secret),
-        hint: hint(&message),
+        // Only a guest has no login that has to be kept out of the text.
+        hint: hint(operation, secret.is_empty(), &code, &message),
+        code,
         message,
         request_id: error.request_id().map(|id| presentable(id, secret)),
         retry_after: error.raw_response().and_then(|response| retry_after(&|name| response.headers().get(name), now)),

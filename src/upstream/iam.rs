@@ -40,11 +40,12 @@ pub enum RoleFault {
 }
 
 /// The IAM of a partition: its one host, and the region that its requests are signed for (AWS General Reference, "AWS
-/// Identity and Access Management endpoints").
+/// Identity and Access Management endpoints"; for aws-eusc the endpoint rules of AWS's own SDKs).
 const HOSTS: &[(&str, &str, &str)] = &[
     ("aws", "iam.amazonaws.com", "us-east-1"),
     ("aws-cn", "iam.cn-north-1.amazonaws.com.cn", "cn-north-1"),
     ("aws-us-gov", "iam.us-gov.amazonaws.com", "us-gov-west-1"),
+    ("aws-eusc", "iam.eusc-de-east-1.amazonaws.eu", "eusc-de-east-1"),
 ];
 
 /// What IAM says of a role that is not there.
@@ -104,8 +105,7 @@ impl RoleInspector {
 
     async fn named(&self, partition: &str, name: &str) -> Result<Value, RoleFault> {
         let own = self.own.clone().map_err(RoleFault::Unknown)?;
-        let place = HOSTS.iter().find(|(one, _, _)| *one == partition);
-        let (_, host, region) = place.ok_or_else(|| RoleFault::Unknown(format!("where is the IAM of {partition}?")))?;
+        let (host, region) = place(partition)?;
         let url = self.endpoint.as_ref().map_or_else(|| format!("https://{host}/"), ToString::to_string);
         let form = url::form_urlencoded::Serializer::new(String::new())
             .extend_pairs([("Action", "GetRole"), ("Version", "2010-05-08"), ("RoleName", name)])
@@ -127,6 +127,14 @@ impl RoleInspector {
             _ => RoleFault::Unknown(chain(&error)),
         })
     }
+}
+
+/// The host and the region of a partition's IAM.
+fn place(partition: &str) -> Result<(&'static str, &'static str), RoleFault> {
+    let found = HOSTS.iter().find(|(one, _, _)| *one == partition).map(|(_, host, region)| (*host, *region));
+    let unknown =
+        || format!("it is not known here where the IAM of partition {partition} is: look at the role yourself");
+    found.ok_or_else(|| RoleFault::Unknown(unknown()))
 }
 
 /// Where IAM is, if AWS is elsewhere as a whole: where one other address was given for all of it.
@@ -200,6 +208,15 @@ fn first(text: &str, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_partition_has_an_iam_of_its_own() {
+        assert_eq!(place("aws"), Ok(("iam.amazonaws.com", "us-east-1")));
+        assert_eq!(place("aws-us-gov"), Ok(("iam.us-gov.amazonaws.com", "us-gov-west-1")));
+        assert_eq!(place("aws-eusc"), Ok(("iam.eusc-de-east-1.amazonaws.eu", "eusc-de-east-1")));
+        let Err(RoleFault::Unknown(text)) = place("aws-iso") else { panic!("a host was guessed") };
+        assert!(text.contains("partition aws-iso"), "{text}");
+    }
 
     #[test]
     fn a_session_is_of_its_role() {

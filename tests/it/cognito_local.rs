@@ -78,12 +78,16 @@ async fn its_tokens_are_taken_where_the_configuration_says_so() {
     let (pool, client, token) = local.sign_in().await;
     let proxy = Proxy::start(Backend::Embedded(Arc::clone(&EMULATOR))).await;
     let issuer = format!("http://{}/{pool}", local.address);
+    // The key set is where jwks_url says, and not below the issuer, where it would be looked for without one.
+    let keys = Proxy::start(Backend::Url(format!("http://{}", local.address))).await;
+    let jwks_url = format!("{}/{pool}/.well-known/jwks.json", keys.url);
     let more = format!(
         r#"---
 [[user_pools]]
 id = "{pool}"
 client_ids = ["{client}"]
 issuers = ["{issuer}"]
+jwks_url = "{jwks_url}"
 
 [profiles.local]
 flow = "assume-role"
@@ -106,6 +110,7 @@ groups = [{{ name = "editor", precedence = 1, role_arn = "{role}" }}]
     let address = daemon.address("http").await;
     let reply = http::credentials(address, "/v1/credentials/local", &token).await;
     assert_eq!((reply.status, &reply.json()["RoleArn"]), (200, &json!(dev::EDITOR_ROLE_ARN)), "{reply:?}");
+    assert!(keys.calls("jwks") > 0, "fetched from jwks_url");
     let refused = http::credentials(address, "/v1/credentials/aws", &token).await;
     assert_eq!((refused.status, &refused.json()["code"]), (403, &json!("ProfileNotAllowed")));
 

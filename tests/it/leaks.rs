@@ -11,6 +11,7 @@ use cupbearer::broker::{ConfiguredSession, Opened};
 use cupbearer::clock::{Clock, Expiry};
 use cupbearer::dev::{self, CLIENT_ID, ROTATING_CLIENT_ID, ROTATING_CLIENT_SECRET};
 use cupbearer::model::{Ask, Caller, Credentials, TokenUse};
+use cupbearer::roles::{Choice, Reason};
 use cupbearer::secret::CupToken;
 use cupbearer::secret_file::SecretFile;
 use cupbearer::server::proto;
@@ -343,7 +344,7 @@ fn types_with_secrets_do_not_print_them() {
             identity_id: None,
         })
     };
-    let caller = Caller {
+    let caller = Arc::new(Caller {
         user_pool: "us-east-1_x".into(),
         issuer: "issuer".into(),
         subject: "sub".into(),
@@ -351,7 +352,7 @@ fn types_with_secrets_do_not_print_them() {
         token_use: TokenUse::Id,
         fingerprint: [0; 32],
         expires,
-    };
+    });
     let configured = ConfiguredSession {
         name: "batch".to_owned(),
         authorization: SECRET.into(),
@@ -375,11 +376,12 @@ fn types_with_secrets_do_not_print_them() {
     let update = UpdateSessionRequest { refresh_token: SECRET.to_owned(), ..UpdateSessionRequest::default() };
     let reply = GetCredentialsResponse { credentials: Some(message.clone()), present_token_by: None };
     let renewal = WatchCredentialsResponse { credentials: Some(message.clone()), present_token_by: None };
+    let choice = Choice { asked: None, expected: None, reason: Reason::PoolDecides };
     let told = [
         format!("{:?}", CupToken::new(SECRET)),
         format!("{:?} {:?}", credentials(), Arc::new(credentials())),
         format!("{caller:?} {configured:?} {user_pools:?}"),
-        format!("{:?}", Opened { id: "id".to_owned(), authorization: SECRET.into(), expires }),
+        format!("{:?}", Opened { id: "id".to_owned(), authorization: SECRET.into(), expires, caller, choice }),
         format!("{message:?} {open:?} {opened:?} {update:?} {reply:?} {renewal:?}"),
         format!("{:?}", **EMULATOR),
     ];

@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, reason = "figures are told with --nocapture")]
 
 mod attacks;
+mod audit;
 mod clients;
 mod cognito_local;
 mod confined;
@@ -20,6 +21,7 @@ mod doors_socket;
 mod doors_tls;
 mod examples;
 mod exec;
+mod explain;
 mod faults;
 mod floors;
 mod flows;
@@ -29,6 +31,8 @@ mod leaks;
 mod lifecycle;
 mod metrics;
 mod notify;
+mod policies;
+mod purge;
 mod readme;
 mod refresh;
 mod refusals;
@@ -38,6 +42,7 @@ mod simulation;
 mod state;
 mod status;
 mod support;
+mod texts;
 mod third_party;
 mod traces;
 mod upstream;

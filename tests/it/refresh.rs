@@ -30,7 +30,7 @@ const RENEW: &str = "GetTokensFromRefreshToken";
 const FIRST_SECONDS: u64 = 8;
 
 /// Both of the emulator's clients are admitted; one has a secret.
-fn both_clients(text: String, dir: &Path) -> String {
+pub fn both_clients(text: String, dir: &Path) -> String {
     let file = dir.join("secrets");
     std::fs::write(&file, format!("{ROTATING_CLIENT_ID} {ROTATING_CLIENT_SECRET}\n")).unwrap();
     let one = format!("client_ids = [\"{CLIENT_ID}\"]");
@@ -42,12 +42,12 @@ fn both_clients(text: String, dir: &Path) -> String {
     text.replace(&one, &both)
 }
 
-fn refresh_token(client: &str) -> String {
+pub fn refresh_token(client: &str) -> String {
     EMULATOR.refresh_token("alice", client, SystemTime::now()).unwrap()
 }
 
 /// A token of alice's from this client, for so long.
-fn short(client: &str, seconds: u64) -> String {
+pub fn short(client: &str, seconds: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     token_with(|claims| {
         claims["aud"] = client.into();
@@ -85,7 +85,7 @@ fn redeemed(token: &str, client: &str) -> (StatusCode, Value) {
     (answer.status(), serde_json::from_slice(answer.body()).unwrap())
 }
 
-async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+pub async fn until(what: &str, holds: impl AsyncFn() -> bool) {
     let started = Instant::now();
     while !holds().await {
         assert!(started.elapsed() < PATIENCE, "never: {what}");

@@ -2,39 +2,50 @@
 //! hears the table's row, the log and the audit log the hint.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use cupbearer::dev::{
     ADMIN_ROLE_ARN, API_ROLE_PATH, BASIC_IDENTITY_POOL_ID, CLASSIC_OFF_IDENTITY_POOL_ID, EDITOR_ROLE_ARN, EXTERNAL_ID,
     EXTERNAL_ROLE_ARN, GUEST_IDENTITY_POOL_ID, IDENTITY_POOL_ID, UNTAGGED_ROLE_ARN,
 };
+use cupbearer::server::proto::CredentialBrokerClient;
 use serde_json::json;
+use tonic::transport::Channel;
 
+use crate::grpc::channel;
 use crate::support::daemon::Daemon;
 use crate::support::http;
 use crate::support::proxy::{Backend, Fault, Proxy};
 use crate::support::scene::{EMULATOR, token, token_with};
 use crate::support::settings::Settings;
+use crate::support::told::{Told, hinted};
 
-struct Scene {
-    proxy: Proxy,
-    daemon: Daemon,
+pub struct Scene {
+    pub proxy: Proxy,
+    pub daemon: Daemon,
     dir: tempfile::TempDir,
 }
 
 impl Scene {
     /// With these profiles beside the default one, as the emulator's API role.
-    async fn new(profiles: &str) -> Self {
+    pub async fn new(profiles: &str) -> Self {
         let (daemon, proxy, dir) = start(profiles).await;
         daemon.ready().await;
         Self { proxy, daemon, dir }
     }
 
-    async fn ask(&self, path: &str, token: &str) -> http::Reply {
+    pub async fn ask(&self, path: &str, token: &str) -> http::Reply {
         http::credentials(self.daemon.address("http").await, path, token).await
     }
 
-    fn audit(&self) -> String {
-        std::fs::read_to_string(self.dir.path().join("audit.jsonl")).unwrap_or_default()
+    /// A client of the gRPC door.
+    pub async fn grpc(&self) -> CredentialBrokerClient<Channel> {
+        CredentialBrokerClient::new(channel(self.daemon.address("grpc").await).await)
+    }
+
+    /// What is told from now on.
+    pub fn told(&self) -> Told {
+        Told::from_now(&self.daemon, &self.dir.path().join("audit.jsonl"))
     }
 }
 
@@ -54,7 +65,7 @@ async fn start(profiles: &str) -> (Daemon, Proxy, tempfile::TempDir) {
 }
 
 /// A profile that gives everybody `role`.
-fn profile(name: &str, flow: &str, pool: &str, role: &str, more: &str) -> String {
+pub fn profile(name: &str, flow: &str, pool: &str, role: &str, more: &str) -> String {
     let pool = if pool.is_empty() { String::new() } else { format!("identity_pool_id = \"{pool}\"") };
     format!(
         r#"
@@ -97,11 +108,11 @@ async fn each_has_its_row_and_its_hint() {
         ("stranger", "is missing"),
     ];
     for (profile, hint) in table {
+        let told = scene.told();
         let reply = scene.ask(&format!("/v1/credentials/{profile}"), &token("bob")).await;
         assert_eq!((reply.status, &reply.json()["code"]), (403, &json!("UpstreamDenied")), "{profile}: {reply:?}");
-        let line = |text: String| text.lines().any(|line| line.contains(hint)).then_some(());
-        assert!(scene.daemon.wait_for(|daemon| line(daemon.log())).await.is_some(), "log: {profile}");
-        assert!(scene.daemon.wait_for(|_| line(scene.audit())).await.is_some(), "audit: {profile}: {}", scene.audit());
+        let (cause, reason) = told.refusal(&scene.daemon).await;
+        assert!(hinted(&cause).contains(hint) && hinted(&reason).contains(hint), "{profile}: {cause} | {reason}");
     }
     for (profile, role) in [("good", editor), ("external", EXTERNAL_ROLE_ARN)] {
         let reply = scene.ask(&format!("/v1/credentials/{profile}"), &token("bob")).await;
@@ -112,8 +123,7 @@ async fn each_has_its_row_and_its_hint() {
 #[tokio::test]
 async fn a_token_that_aged_on_the_way_is_asked_for_once_more() {
     let scene = Scene::new(&profile("basic", "basic", BASIC_IDENTITY_POOL_ID, EDITOR_ROLE_ARN, "")).await;
-    let xml = "<ErrorResponse><Error><Type>Sender</Type><Code>ExpiredTokenException</Code><Message>Token expired</Message></Error></ErrorResponse>";
-    scene.proxy.bend("AssumeRoleWithWebIdentity", Fault::Says(400, xml.to_owned()));
+    scene.proxy.bend("AssumeRoleWithWebIdentity", Fault::sts(400, "ExpiredTokenException", "Token expired"));
     assert_eq!(scene.ask("/v1/credentials/basic", &token("bob")).await.status, 403);
     assert_eq!((scene.proxy.calls("GetOpenIdToken"), scene.proxy.calls("AssumeRoleWithWebIdentity")), (2, 2));
 }
@@ -133,16 +143,44 @@ async fn a_session_of_an_assumed_role_is_what_the_templates_say() {
     let reply = scene.ask("/v1/credentials/own", &of("t1")).await;
     assert_eq!(reply.status, 200, "{reply:?}");
     let told = EMULATOR.describe_session(reply.json()["Token"].as_str().unwrap()).unwrap();
-    let text = told.to_string();
-    assert!(
-        text.contains("alice") && text.contains(":admin:editor:") && text.contains("arn:aws:s3:::b/t1/*"),
-        "{text}"
-    );
+    let alice = EMULATOR.id_claims("alice", SystemTime::now()).unwrap();
+    assert_eq!((&told["session_name"], &told["source_identity"]), (&json!("alice"), &alice["sub"]), "{told}");
+    let (tags, transitive) = (&told["tags"], &told["transitive_tag_keys"]);
+    assert_eq!((tags, transitive), (&json!({"groups": ":admin:editor:"}), &json!(["groups"])), "{told}");
+    assert!(told["policy"].as_str().unwrap().contains("arn:aws:s3:::b/t1/*"), "{told}");
     let other = scene.ask("/v1/credentials/own", &of("t2")).await;
     assert_ne!(other.json()["AccessKeyId"], reply.json()["AccessKeyId"], "another policy is another entry");
     assert_eq!(scene.ask("/v1/credentials/own", &of("t1/t2")).await.status, 403, "a tenant that would reach further");
     assert_eq!(scene.ask("/v1/credentials/own", &token("alice")).await.status, 403, "no tenant, no session");
     assert_eq!(scene.proxy.calls("AssumeRole"), 2);
+}
+
+/// Whether or not another profile takes access tokens.
+#[tokio::test]
+async fn an_access_token_is_refused_as_one_where_an_identity_pool_is_asked() {
+    let access = token_with(|claims| {
+        let claims = claims.as_object_mut().unwrap();
+        let client = claims.remove("aud").unwrap();
+        claims.insert("client_id".to_owned(), client);
+        claims.insert("token_use".to_owned(), json!("access"));
+    });
+    let basic = profile("basic", "basic", BASIC_IDENTITY_POOL_ID, EDITOR_ROLE_ARN, "");
+    let assumed = format!(
+        "[profiles.assumed]\nflow = \"assume-role\"\naccept_access_tokens = true\n\
+         groups = [{{ name = \"admin\", precedence = 1, role_arn = \"{ADMIN_ROLE_ARN}\" }}]\n"
+    );
+    for (profiles, taken) in [(basic.clone(), false), (basic + &assumed, true)] {
+        let scene = Scene::new(&profiles).await;
+        for path in ["/v1/credentials", "/v1/credentials/basic"] {
+            let told = scene.told();
+            assert_eq!(scene.ask(path, &access).await.status, 401, "{path}");
+            let (cause, reason) = told.refusal(&scene.daemon).await;
+            let text = "identity pools take ID tokens only";
+            assert!(cause.contains(text) && reason.contains(text), "{path}: {cause} | {reason}");
+        }
+        assert_eq!(scene.proxy.calls_to_aws(), 0);
+        assert_eq!(scene.ask("/v1/credentials/assumed", &access).await.status == 200, taken);
+    }
 }
 
 #[tokio::test]

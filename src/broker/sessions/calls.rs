@@ -15,7 +15,7 @@ use crate::broker::sessions::session::{Session, unknown};
 use crate::broker::{Broker, Grant, Opened, Visit, hold};
 use crate::clock::Expiry;
 use crate::error::{Error, Kind};
-use crate::model::Ask;
+use crate::model::{Ask, Caller};
 use crate::secret::CupToken;
 
 /// A session whose own token was brought.
@@ -57,7 +57,9 @@ impl Broker {
     ) -> Result<Opened, Error> {
         let (rulebook, Verdict { caller, .. }) = self.verify(&token).await?;
         let opened = self.accept(refresh_token.as_ref()).and_then(|()| rulebook.plan(&caller, &token, &ask));
-        let opened = opened.and_then(|_| self.sessions.open(&caller, ask, token, refresh_token, self.clock.now()));
+        let opened = opened.and_then(|(_, plan)| {
+            self.sessions.open(&caller, (ask, plan.choice), token, refresh_token, self.clock.now())
+        });
         self.end_refused_since(&rulebook);
         opened.map_err(|error| error.about(&caller))
     }
@@ -78,7 +80,7 @@ impl Broker {
     pub async fn session_credentials(&self, session: &Entered, visit: Visit) -> Result<Grant, Error> {
         let held_until = Instant::now() + visit.hold;
         let login = timeout_at(held_until, self.live_token(&session.0)).await;
-        match login.unwrap_or_else(|_elapsed| Err(no_login_yet())) {
+        match login.unwrap_or_else(|_elapsed| Err(no_login_yet(&session.0))) {
             Ok(token) => {
                 let visit = Visit { hold: held_until.saturating_duration_since(Instant::now()), ..visit };
                 self.credentials(&token, session.ask(), visit).await
@@ -103,19 +105,8 @@ impl Broker {
         refresh_token: Option<SecretString>,
     ) -> Result<Expiry, Error> {
         let (rulebook, Verdict { caller, .. }) = self.verify(&token).await?;
-        let now = self.clock.now();
-        self.accept(refresh_token.as_ref())?;
-        let session = self.sessions.owned(id, Subject::new(&caller), now)?;
-        // What the session asks for must be what this token's bearer may have, too.
-        rulebook.plan(&caller, &token, &session.ask).map_err(|error| error.about(&caller))?;
-        session.touch(now);
-        if let Some(refresh_token) = refresh_token {
-            // Also one that has ended goes on with it.
-            session.renew_with(&caller, refresh_token);
-            self.sessions.agenda.add(Errand::Renew(Arc::clone(&session)));
-        }
-        self.end_refused_since(&rulebook);
-        session.ended().map_or_else(|| Ok(session.bring(&caller, token, now)), Err)
+        let updated = self.update(&rulebook, &caller, token, id, refresh_token);
+        updated.map_err(|error| error.about(&caller))
     }
 
     /// Ends a session of the token's subject at once, and its refresh token with it if `revoke` says so. What is returned
@@ -125,11 +116,8 @@ impl Broker {
     /// As for [`Broker::update_session`]; [`Kind::InvalidRequest`] when there is no refresh token to revoke.
     pub async fn close_session(&self, token: &CupToken, id: &str, revoke: bool) -> Result<Option<Revoking>, Error> {
         let (_, verdict) = self.verify(token).await?;
-        let (subject, now) = (Subject::new(&verdict.caller), self.clock.now());
-        if revoke && self.sessions.owned(id, subject, now)?.renewal().is_none() {
-            return Err(Error::new(Kind::InvalidRequest, "the session has no refresh token that could be revoked"));
-        }
-        let session = self.sessions.close(id, subject, now)?;
+        let session = self.closed(Subject::new(&verdict.caller), id, revoke);
+        let session = session.map_err(|error| error.about(&verdict.caller))?;
         if !revoke {
             session.forget_refresh_token();
             return Ok(None);
@@ -155,6 +143,37 @@ impl Broker {
         if !Arc::ptr_eq(rulebook, &self.rulebook.load()) {
             self.end_refused_sessions();
         }
+    }
+
+    fn update(
+        &self,
+        rulebook: &Arc<Rulebook>,
+        caller: &Arc<Caller>,
+        token: CupToken,
+        id: &str,
+        refresh_token: Option<SecretString>,
+    ) -> Result<Expiry, Error> {
+        let now = self.clock.now();
+        self.accept(refresh_token.as_ref())?;
+        let session = self.sessions.owned(id, Subject::new(caller), now)?;
+        // What the session asks for must be what this token's bearer may have, too.
+        rulebook.plan(caller, &token, &session.ask)?;
+        session.touch(now);
+        if let Some(refresh_token) = refresh_token {
+            // Also one that has ended goes on with it.
+            session.renew_with(caller, refresh_token);
+            self.sessions.agenda.add(Errand::Renew(Arc::clone(&session)));
+        }
+        self.end_refused_since(rulebook);
+        session.ended().map_or_else(|| Ok(session.bring(caller, token, now)), Err)
+    }
+
+    fn closed(&self, subject: Subject, id: &str, revoke: bool) -> Result<Arc<Session>, Error> {
+        let now = self.clock.now();
+        if revoke && self.sessions.owned(id, subject, now)?.renewal().is_none() {
+            return Err(Error::new(Kind::InvalidRequest, "the session has no refresh token that could be revoked"));
+        }
+        self.sessions.close(id, subject, now)
     }
 
     /// Leaves a session's newer login with the credentials that it has, for their next refresh.
@@ -198,6 +217,7 @@ impl Broker {
     }
 }
 
-fn no_login_yet() -> Error {
-    Error::new(Kind::UpstreamUnavailable, "the session's login has ended, and no newer one has come yet")
+fn no_login_yet(session: &Session) -> Error {
+    let why = session.hindrance().map(|cause| format!(": {cause}")).unwrap_or_default();
+    Error::new(Kind::UpstreamUnavailable, format!("the session's login has ended, and no newer one has come yet{why}"))
 }

@@ -27,6 +27,7 @@ use crate::clock::{Expiry, Moment};
 use crate::digest::sha256;
 use crate::error::{Error, Kind};
 use crate::model::{Ask, Caller};
+use crate::roles::Choice;
 use crate::secret::CupToken;
 use crate::secret_file::SecretFile;
 use crate::upstream::AppClient;
@@ -84,6 +85,10 @@ pub struct Opened {
     pub authorization: SecretString,
     /// When the session's login ends: without a newer one, or a refresh token, the session ends with it.
     pub expires: Expiry,
+    /// Whose it is.
+    pub caller: Arc<Caller>,
+    /// Which role it is for, and why.
+    pub choice: Choice,
 }
 
 /// All sessions.
@@ -143,7 +148,7 @@ impl Sessions {
     pub(super) fn open(
         &self,
         caller: &Arc<Caller>,
-        ask: Ask,
+        (ask, choice): (Ask, Choice),
         token: CupToken,
         refresh_token: Option<SecretString>,
         now: Moment,
@@ -168,7 +173,8 @@ impl Sessions {
             self.agenda.add(Errand::Renew(session));
         }
         let authorization = SecretString::from(authorization.as_str());
-        Ok(Opened { id: id.to_string(), authorization, expires: caller.expires })
+        let (expires, caller) = (caller.expires, Arc::clone(caller));
+        Ok(Opened { id: id.to_string(), authorization, expires, caller, choice })
     }
 
     /// The session with this id, for one who brings its own token.

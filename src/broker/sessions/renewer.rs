@@ -272,6 +272,7 @@ impl Renewer {
                     let (failures, retry_in_seconds) = (page.failures, pause.as_secs());
                     warn!(session = &*id, cause, failures, retry_in_seconds, "a session's login was not renewed");
                 }
+                session.hinder(cause);
             }
         }
         self.consider(&session, false);

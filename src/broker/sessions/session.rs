@@ -32,6 +32,8 @@ pub(in crate::broker) struct Session {
     renewal: OnceLock<Renewal>,
     /// Why there will be no newer login.
     ended: ArcSwapOption<Error>,
+    /// Why the newer login, which may still come, has not come yet.
+    hindrance: ArcSwapOption<String>,
     closed: AtomicBool,
     changed: Notify,
     last_asked_ms: AtomicU64,
@@ -72,6 +74,7 @@ impl Session {
             login: ArcSwapOption::from_pointee(Login::new(caller, token, now)),
             renewal: OnceLock::new(),
             ended: ArcSwapOption::empty(),
+            hindrance: ArcSwapOption::empty(),
             closed: AtomicBool::new(false),
             changed: Notify::new(),
             last_asked_ms: AtomicU64::new(0),
@@ -90,6 +93,7 @@ impl Session {
             login: ArcSwapOption::empty(),
             renewal: renewal.into(),
             ended: ArcSwapOption::empty(),
+            hindrance: ArcSwapOption::empty(),
             closed: AtomicBool::new(false),
             changed: Notify::new(),
             last_asked_ms: AtomicU64::new(0),
@@ -117,6 +121,7 @@ impl Session {
             _ => Some(Arc::clone(&brought)),
         };
         self.login.rcu(newer);
+        self.hindrance.store(None);
         if self.is_closed() {
             self.wipe();
         }
@@ -160,6 +165,16 @@ impl Session {
         self.ended.store(Some(Arc::new(why)));
         self.wipe();
         self.changed.notify_waiters();
+    }
+
+    /// The login was not renewed; it is tried again.
+    pub(in crate::broker) fn hinder(&self, cause: String) {
+        self.hindrance.store(Some(Arc::new(cause)));
+    }
+
+    /// Why the login was not renewed, if the last try failed.
+    pub(in crate::broker) fn hindrance(&self) -> Option<Arc<String>> {
+        self.hindrance.load_full()
     }
 
     /// There may be a newer login after all.

@@ -32,6 +32,7 @@ pub fn reference() -> String {
         // Writing to a String does not fail.
         writeln!(text, "| `{name}` | {} | {} | {} |", key.takes, key.default, key.meaning).ok();
     }
+    text.push_str(TAIL);
     text
 }
 
@@ -44,6 +45,46 @@ at once, each with line, key and what would be right, or prints what is in force
 The file is read again on SIGHUP and within a second after it, or a file that it names, has changed; a faulty one changes
 nothing. An `http` address is taken for loopback only.
 ";
+
+const TAIL: &str = r#"
+## Other regions and partitions
+
+Regions come from the pools' ids and `aws.region`, partitions from the roles' ARNs. A user pool may be in another
+region than the identity pool. AWS's own names of issuers end in `amazonaws.com`: where a partition has others, as the
+European Sovereign Cloud has, `issuers` says them.
+
+```toml
+[[user_pools]]
+id = "us-gov-west-1_AbCdEf123"
+client_ids = ["1example23456789"]
+
+[[user_pools]]
+id = "eusc-de-east-1_AbCdEf123"
+client_ids = ["2example23456789"]
+issuers = ["https://cognito-idp.eusc-de-east-1.amazonaws.eu/eusc-de-east-1_AbCdEf123"]
+
+[[user_pools]]
+id = "eu-west-1_AbCdEf123"
+client_ids = ["3example23456789"]
+
+[profiles.gov]
+flow = "basic"
+user_pools = ["us-gov-west-1_AbCdEf123"]
+identity_pool_id = "us-gov-east-1:11111111-2222-3333-4444-555555555555"
+policy_arns = ["arn:aws-us-gov:iam::aws:policy/ReadOnlyAccess"]
+groups = [{ name = "editor", precedence = 1, role_arn = "arn:aws-us-gov:iam::111122223333:role/rbac-users-editor-role" }]
+
+[profiles.sovereign]
+flow = "basic"
+user_pools = ["eusc-de-east-1_AbCdEf123"]
+identity_pool_id = "eusc-de-east-1:11111111-2222-3333-4444-555555555555"
+groups = [{ name = "editor", precedence = 1, role_arn = "arn:aws-eusc:iam::111122223333:role/rbac-users-editor-role" }]
+
+[profiles.elsewhere]
+user_pools = ["eu-west-1_AbCdEf123"]
+identity_pool_id = "us-east-1:11111111-2222-3333-4444-555555555555"
+```
+"#;
 
 /// A table as TOML spells it.
 fn heading(table: &str) -> String {
@@ -67,4 +108,16 @@ fn number<T: Display>(
 
 fn key(name: &'static str, takes: &str, default: &str, meaning: &'static str) -> Key {
     Key { name, takes: takes.to_owned(), default: default.to_owned(), meaning }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_example_of_partitions_is_the_one_that_is_read() {
+        let (_, example) = TAIL.split_once("```toml\n").unwrap();
+        let file = include_str!("../../../tests/it/config/ok-partitions.toml");
+        assert_eq!(file.split_once('\n').unwrap().1, example.trim_end().strip_suffix("```").unwrap());
+    }
 }

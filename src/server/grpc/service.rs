@@ -13,7 +13,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::broker::{Grant, Visit, Watch};
+use crate::audit::Line;
+use crate::broker::{Grant, Opened, Visit, Watch};
+use crate::clock::rfc3339;
 use crate::error::{Error, Kind};
 use crate::metrics::{Listener, Outcome};
 use crate::model::Ask;
@@ -25,8 +27,9 @@ use crate::server::proto::{
     GetCredentialsRequest, GetCredentialsResponse, OpenSessionRequest, OpenSessionResponse, UpdateSessionRequest,
     UpdateSessionResponse, WatchCredentialsRequest, WatchCredentialsResponse,
 };
-use crate::server::{House, reply};
+use crate::server::{House, about, reply};
 use crate::trace::Trail;
+use crate::upstream::Flow;
 
 /// The service.
 pub(super) struct Grpc(pub(super) Arc<House>);
@@ -77,9 +80,7 @@ impl CredentialBroker for Grpc {
             (Err(error), _) => Err(error),
         };
         let (owner, connection) = (Arc::clone(house), call.connection.clone());
-        if let Err(error) = &opened {
-            connection.audited(house, &call.trail, Some(&ask), &Err(error.clone()));
-        }
+        connection.refusal_audited(house, &call.trail, Some(&ask), &opened);
         let trail = call.trail.clone();
         let opened = opened.map(|(watch, place)| renewals(owner, connection, trail, ask, watch, place));
         finish(house, &call.trail, call.connection.listener, call.started, Outcome::Ok, opened)
@@ -96,12 +97,14 @@ impl CredentialBroker for Grpc {
             Ok(token) => house.broker.explain(&token, &ask).await,
             Err(error) => Err(error),
         };
+        call.connection.refusal_audited(house, &call.trail, Some(&ask), &done);
         let done = done.map(|found| ExplainRoleResponse {
             allowed: found.allowed,
             role_arn: found.role.map(|role| role.to_string()).unwrap_or_default(),
             reason: found.reason,
             considered: found.considered,
             decided_by: found.decided_by.to_owned(),
+            flow: found.flow.as_str().to_owned(),
         });
         finish(house, &call.trail, call.connection.listener, call.started, Outcome::Ok, done)
     }
@@ -118,9 +121,8 @@ impl CredentialBroker for Grpc {
             Ok(token) => house.broker.open_session(token, ask.clone(), refresh_token).await,
             Err(error) => Err(error),
         };
-        if let Err(error) = &done {
-            call.connection.audited(house, &call.trail, Some(&ask), &Err(error.clone()));
-        }
+        call.connection.refusal_audited(house, &call.trail, Some(&ask), &done);
+        let done = done.inspect(|opened| call.connection.opening_audited(house, &call.trail, &ask, opened));
         let done = done.map(|opened| OpenSessionResponse {
             credentials_uri: house.credentials_uri(&opened.id),
             session_id: opened.id,
@@ -141,6 +143,7 @@ impl CredentialBroker for Grpc {
             Ok(token) => house.broker.update_session(token, &message.session_id, refresh_token).await,
             Err(error) => Err(error),
         };
+        call.connection.refusal_audited(house, &call.trail, None, &done);
         let done = done.map(|expires| UpdateSessionResponse { expires_at: Some(timestamp(expires.wall())) });
         finish(house, &call.trail, call.connection.listener, call.started, Outcome::Ok, done)
     }
@@ -162,14 +165,9 @@ impl CredentialBroker for Grpc {
             },
             Err(error) => Err(error),
         };
-        finish(
-            house,
-            &call.trail,
-            call.connection.listener,
-            call.started,
-            Outcome::Ok,
-            done.map(|()| CloseSessionResponse {}),
-        )
+        call.connection.refusal_audited(house, &call.trail, None, &done);
+        let done = done.map(|()| CloseSessionResponse {});
+        finish(house, &call.trail, call.connection.listener, call.started, Outcome::Ok, done)
     }
 }
 
@@ -192,6 +190,31 @@ impl<'a, M> Call<'a, M> {
         let headers = metadata.into_headers();
         let trail = extensions.get::<Trail>().cloned().unwrap_or_else(|| house.trail(connection.listener, &headers));
         Self { house, headers, connection, trail, started, message }
+    }
+}
+
+impl Connection {
+    /// Writes a refusal into the audit log; what gives nobody anything has no line.
+    fn refusal_audited<T>(&self, house: &House, trail: &Trail, ask: Option<&Ask>, done: &Result<T, Error>) {
+        if let Err(error) = done {
+            self.audited(house, trail, ask, &Err(error.clone()));
+        }
+    }
+
+    /// Writes into the audit log that somebody has a session from now on, with which others may ask.
+    fn opening_audited(&self, house: &House, trail: &Trail, ask: &Ask, opened: &Opened) {
+        house.audit.tell(|| {
+            let (time, profile) = (rfc3339(house.clock.now().wall), Some(ask.profile.clone()));
+            let line = Line::empty(time, self.listener.as_str(), self.peer.to_string(), profile, trail.id());
+            Line {
+                decision: "issued",
+                flow: house.broker.flow(&ask.profile).map(Flow::as_str),
+                role_arn: opened.choice.expected.as_ref().map(ToString::to_string),
+                reason: format!("session {} was opened: {}", opened.id, opened.choice.reason),
+                trace_id: trail.trace_id(),
+                ..about(line, Some(&opened.caller))
+            }
+        });
     }
 }
 

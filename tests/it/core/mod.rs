@@ -8,6 +8,7 @@ mod panics;
 mod pools;
 mod reloading;
 mod renewing;
+mod sessions;
 mod sharing;
 mod single_flight;
 mod watching;

@@ -76,6 +76,18 @@ impl Fault {
         Self::Says(status, json!({"__type": code, "message": message}).to_string())
     }
 
+    /// An AWS error of STS, which speaks XML.
+    pub fn sts(status: u16, code: &str, message: &str) -> Self {
+        Self::Says(
+            status,
+            format!(
+                "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>Sender</Type>\
+                 <Code>{code}</Code><Message>{message}</Message></Error><RequestId>{REQUEST_ID}</RequestId>\
+                 </ErrorResponse>"
+            ),
+        )
+    }
+
     /// AWS's throttling, which may say for how long.
     pub fn throttles(retry_after: Option<u32>) -> Self {
         let body = json!({"__type": "TooManyRequestsException", "message": "Rate exceeded"}).to_string();

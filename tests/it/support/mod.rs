@@ -16,6 +16,7 @@ pub mod settings;
 pub mod stack;
 pub mod third_party;
 pub mod tls;
+pub mod told;
 pub mod tools;
 pub mod trap;
 mod wire;
