@@ -69,7 +69,7 @@ const ABSENCES: &[(&str, &[&str])] = &[
     ("rand::rng(", &["chance.rs"]),
     ("tokio::spawn", &["app.rs"]),
     // The exporter of spans has a thread of its own, outside the runtime.
-    (".spawn(", &["app.rs", "server/accept.rs", "trace/export.rs"]),
+    (".spawn(", &["app.rs", "server/accept.rs", "server/mod.rs", "trace/export.rs"]),
     ("StatusCode", &["server/", "auth/fetch.rs", "dev/", "cli/dev.rs"]),
     ("hyper_rustls", &["auth/fetch.rs", "trace/export.rs"]),
     ("spawn_blocking", &["app.rs", "secret_file.rs"]),
