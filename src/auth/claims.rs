@@ -14,8 +14,11 @@ use crate::clock::{Expiry, Moment};
 use crate::metrics::Verification;
 use crate::model::{Caller, Claims, TokenUse};
 
-/// How far the issuer's clock may be ahead of ours before a token counts as issued in the future.
-const CLOCK_SKEW: Duration = Duration::from_secs(60);
+/// How far the issuer's clock may be ahead of ours before a token counts as issued in the future. That a token is early
+/// grants its bearer nothing, since `exp` rules; refusing it would lock everybody out whose token is fresh, for as long as
+/// our clock is behind. With more than this AWS itself refuses what is signed by such a clock (Signature Version 4: a
+/// request has to arrive within five minutes of its time stamp).
+const CLOCK_SKEW: Duration = Duration::from_secs(300);
 
 /// 9999-12-31T23:59:59Z: a time claim beyond it is nonsense, and would overflow a date.
 const LAST_SECOND: u64 = 253_402_300_799;

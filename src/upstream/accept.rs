@@ -16,9 +16,8 @@ pub(super) const MISMATCH: &str = "IdentityMismatch";
 /// A date beyond it is not an expiration.
 const LONGEST_LIFE: Duration = Duration::from_secs(13 * 3600);
 
-/// By so much our clock may be behind AWS's before credentials are given up early. With more than that AWS refuses what
-/// is signed anyway (Signature Version 4: a request has to arrive within five minutes of its time stamp).
-const SKEW: Duration = Duration::from_secs(5 * 60);
+/// AWS tells an expiration in whole seconds: what was asked for lasts up to this much less.
+const FRACTION: Duration = Duration::from_secs(1);
 
 /// Credentials as either service spells them.
 #[derive(Default)]
@@ -43,14 +42,15 @@ pub(super) fn is_plain(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// The credentials that `parts` make up, received at `now`. They were asked for a life of `asked`, which bounds them by
-/// the clock that nobody can set back.
+/// The credentials that `parts` make up, received at `now`. They were asked for at `sent`, for a life of `asked`: that
+/// bounds them by the clock that nobody can set back, so that a wall clock that is behind AWS's, by whatever, keeps
+/// nothing that is dead.
 pub(super) fn credentials(
     operation: Operation,
     parts: Option<Parts>,
     role_arn: Option<RoleArn>,
     identity_id: Option<IdentityId>,
-    asked: Duration,
+    (asked, sent): (Duration, Moment),
     now: Moment,
 ) -> Result<Credentials, Failure> {
     let parts = parts.ok_or_else(|| Failure::invalid(operation, "the answer holds no credentials"))?;
@@ -72,7 +72,7 @@ pub(super) fn credentials(
         secret_access_key: secret.into(),
         session_token: token.into(),
         received: now,
-        expires: Expiry::at(expires, now).within(asked + SKEW, now),
+        expires: Expiry::at(expires, now).within(asked.saturating_sub(FRACTION), sent),
         role_arn,
         identity_id,
     }))

@@ -48,7 +48,7 @@ impl Api for Calls {
 
     fn get_credentials<'a>(&'a self, order: &'a Order, id: &'a IdentityId) -> Calling<'a, Credentials> {
         Box::pin(async move {
-            let operation = Operation::GetCredentialsForIdentity;
+            let (operation, sent) = (Operation::GetCredentialsForIdentity, self.clock.now());
             let request = self
                 .cognito(order, operation)?
                 .get_credentials_for_identity()
@@ -63,7 +63,7 @@ impl Api for Calls {
                 session_token: held.session_token,
                 expiration: held.expiration,
             });
-            let (lifetime, now) = (order.target.lifetime(), self.clock.now());
+            let (lifetime, now) = ((order.target.lifetime(), sent), self.clock.now());
             accept::same_identity(operation, answer.identity_id.as_deref(), id)
                 .and_then(|()| {
                     accept::credentials(operation, parts, order.role.clone(), Some(id.clone()), lifetime, now)
@@ -95,7 +95,7 @@ impl Api for Calls {
         id: &'a IdentityId,
     ) -> Calling<'a, Credentials> {
         Box::pin(async move {
-            let operation = Operation::AssumeRoleWithWebIdentity;
+            let (operation, sent) = (Operation::AssumeRoleWithWebIdentity, self.clock.now());
             let session = &order.session;
             let request = self
                 .sts(order, operation)?
@@ -111,7 +111,7 @@ impl Api for Calls {
             #[expect(deprecated, reason = "its successor is not answered everywhere yet")]
             packed(operation, answer.packed_policy_size);
             let request_id = answer.request_id().map(|id| classify::presentable(id, token.expose_secret()));
-            let (parts, lifetime) = (answer.credentials.map(Parts::from), order.target.lifetime());
+            let (parts, lifetime) = (answer.credentials.map(Parts::from), (order.target.lifetime(), sent));
             accept::credentials(operation, parts, Some(role.clone()), Some(id.clone()), lifetime, self.clock.now())
                 .map_err(|failure| Failure { request_id, ..failure })
         })
@@ -119,7 +119,7 @@ impl Api for Calls {
 
     fn assume_role<'a>(&'a self, order: &'a Order, role: &'a RoleArn) -> Calling<'a, Credentials> {
         Box::pin(async move {
-            let operation = Operation::AssumeRole;
+            let (operation, sent) = (Operation::AssumeRole, self.clock.now());
             let session = &order.session;
             let request = self
                 .sts(order, operation)?
@@ -137,7 +137,7 @@ impl Api for Calls {
             #[expect(deprecated, reason = "its successor is not answered everywhere yet")]
             packed(operation, answer.packed_policy_size);
             let request_id = answer.request_id().map(|id| classify::presentable(id, order.secret()));
-            let (parts, lifetime) = (answer.credentials.map(Parts::from), order.target.lifetime());
+            let (parts, lifetime) = (answer.credentials.map(Parts::from), (order.target.lifetime(), sent));
             accept::credentials(operation, parts, Some(role.clone()), None, lifetime, self.clock.now())
                 .map_err(|failure| Failure { request_id, ..failure })
         })

@@ -203,7 +203,7 @@ impl Target {
     }
 
     /// How long credentials live that are asked for now.
-    fn lifetime(&self) -> Duration {
+    pub fn lifetime(&self) -> Duration {
         match self.flow {
             Flow::Enhanced => ENHANCED_LIFETIME,
             Flow::Basic | Flow::AssumeRole => self.duration,

@@ -56,7 +56,8 @@ fn accept(parts: Option<Parts>) -> Result<Credentials, Failure> {
 }
 
 fn accept_at(parts: Option<Parts>, now: Moment) -> Result<Credentials, Failure> {
-    let lifetime = Duration::from_secs(3_600);
+    let sent = Moment { boot: now.boot - Duration::from_secs(2), ..now };
+    let lifetime = (Duration::from_secs(3_600), sent);
     credentials(Operation::GetCredentialsForIdentity, parts, None, Some(IdentityId(ID.into())), lifetime, now)
 }
 
@@ -64,7 +65,8 @@ fn accept_at(parts: Option<Parts>, now: Moment) -> Result<Credentials, Failure> 
 fn a_whole_reply_is_taken_with_its_own_expiration() {
     let taken = accept(Some(parts())).unwrap();
     assert_eq!(taken.access_key_id, "ASIAEXAMPLE");
-    assert_eq!(taken.expires.remaining(now()), Duration::from_secs(3_600));
+    assert_eq!(taken.expires.wall(), now().wall + Duration::from_secs(3_600));
+    assert!(taken.expires.remaining(now()) >= Duration::from_secs(3_600 - 3), "the call's two seconds and a fraction");
     assert_eq!((taken.role_arn, taken.identity_id), (None, Some(IdentityId(ID.into()))));
 }
 
@@ -72,9 +74,9 @@ fn a_whole_reply_is_taken_with_its_own_expiration() {
 fn a_clock_that_is_behind_makes_nothing_last_longer() {
     let behind = Moment { wall: now().wall - Duration::from_secs(3 * 3_600), ..now() };
     let taken = accept_at(Some(parts()), behind).unwrap();
-    assert_eq!(taken.expires.boot() - now().boot, Duration::from_secs(3_600 + 300), "asked for an hour, and skew");
-    let mended = Moment { boot: now().boot + Duration::from_secs(3_900), ..behind };
-    assert!(taken.expires.passed(mended));
+    assert_eq!(taken.expires.boot() - now().boot, Duration::from_secs(3_600 - 2 - 1), "an hour since it was asked for");
+    let later = Moment { boot: now().boot + Duration::from_secs(3_597), ..behind };
+    assert!(taken.expires.passed(later));
     let ahead = Moment { wall: now().wall + Duration::from_secs(600), ..now() };
     let taken = accept_at(Some(parts()), ahead).unwrap();
     assert_eq!(taken.expires.remaining(ahead), Duration::from_secs(3_000));

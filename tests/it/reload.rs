@@ -1,6 +1,8 @@
 //! Another configuration while the program runs: what is taken away is refused at once, what stays is not disturbed, and
 //! a faulty file changes nothing.
 
+mod speed;
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};

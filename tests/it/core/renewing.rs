@@ -130,7 +130,7 @@ async fn another_clock_costs_no_refresh_token() {
     let world = World::new(LIMITS).await;
     let session = open(&world, 600).await;
     // A token from so far in the future is refused for two minutes, and good then.
-    world.pools.ahead.store(180, Ordering::Relaxed);
+    world.pools.ahead.store(420, Ordering::Relaxed);
     until("traded", async || world.pools.trades() == 1).await;
     until("signed in", async || {
         ask(&world, &session)

@@ -7,6 +7,7 @@ mod hosts;
 mod keys;
 mod malformed;
 mod network;
+mod pauses;
 mod pipes;
 mod zones;
 

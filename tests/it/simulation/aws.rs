@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cupbearer::clock::Expiry;
+use cupbearer::clock::{Expiry, Moment};
 use cupbearer::metrics::Operation;
 use cupbearer::model::{Credentials, IdentityId, RoleArn};
 use cupbearer::upstream::{
@@ -23,11 +23,12 @@ use super::weather::Trouble;
 /// The longest life of a session, with room for unequal clocks: what our reader of real replies takes.
 const LONGEST_LIFE: Duration = Duration::from_secs(13 * 3_600);
 
+/// What our reader of real replies takes off the life that was asked for.
+const FRACTION: Duration = Duration::from_secs(1);
+
 /// AWS.
 pub struct Aws {
     judge: Arc<Judge>,
-    /// How long credentials live.
-    lifetime: Duration,
     rng: Mutex<StdRng>,
     /// Goes up when the identity pool is made anew.
     pool: Mutex<u32>,
@@ -89,9 +90,9 @@ impl Drop for UnderWay {
 }
 
 impl Aws {
-    pub fn new(judge: Arc<Judge>, seed: u64, lifetime: Duration) -> Self {
+    pub fn new(judge: Arc<Judge>, seed: u64) -> Self {
         let rng = Mutex::new(StdRng::seed_from_u64(seed ^ 0xa5a5));
-        Self { judge, lifetime, rng, pool: Mutex::new(0), taken: Mutex::default() }
+        Self { judge, rng, pool: Mutex::new(0), taken: Mutex::default() }
     }
 
     /// Makes every identity anew.
@@ -203,12 +204,19 @@ impl Aws {
         Ok(login.rank)
     }
 
-    /// New credentials, as our reader of real replies takes them: those that are dead or live for ever by the
-    /// machine's clock are no credentials to it.
-    fn issue(&self, operation: Operation, order: &Order, rank: Option<tokens::Rank>) -> Result<Credentials, Failure> {
+    /// New credentials, asked for at `sent`, as our reader of real replies takes them: those that are dead or live for
+    /// ever by the machine's clock are no credentials to it, and none live for longer than they were asked for.
+    fn issue(
+        &self,
+        operation: Operation,
+        order: &Order,
+        rank: Option<tokens::Rank>,
+        sent: Moment,
+    ) -> Result<Credentials, Failure> {
         let truth = &self.judge.truth;
         let now = truth.clock.now();
-        let at = truth.now() + self.lifetime;
+        let lifetime = order.target.lifetime();
+        let at = truth.now() + lifetime;
         let whole = at.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let expires = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(whole);
         let role = order.role.clone().or_else(|| rank.map(|rank| RoleArn::new(rank.preferred())));
@@ -223,7 +231,6 @@ impl Aws {
             policy: order.session.policy.clone(),
             expires,
             received: now,
-            by_a_slow_clock: truth.is_slow(),
             at: truth.elapsed(),
         };
         let serial = {
@@ -239,7 +246,7 @@ impl Aws {
             secret_access_key: format!("{CANARY}-key-{serial}").into(),
             session_token: format!("{CANARY}-session-{serial}").into(),
             received: now,
-            expires: Expiry::at(expires, now),
+            expires: Expiry::at(expires, now).within(lifetime - FRACTION, sent),
             role_arn: order.role.clone(),
             identity_id: None,
         }))
@@ -256,8 +263,8 @@ impl Api for Aws {
 
     fn get_credentials<'a>(&'a self, order: &'a Order, id: &'a IdentityId) -> Calling<'a, Credentials> {
         Box::pin(async move {
-            let operation = Operation::GetCredentialsForIdentity;
-            let answer = || self.issue(operation, order, Some(self.admit(operation, order, id)?));
+            let (operation, sent) = (Operation::GetCredentialsForIdentity, self.judge.truth.clock.now());
+            let answer = || self.issue(operation, order, Some(self.admit(operation, order, id)?), sent);
             self.call(operation, order, answer).await
         })
     }
@@ -281,17 +288,17 @@ impl Api for Aws {
         _id: &'a IdentityId,
     ) -> Calling<'a, Credentials> {
         Box::pin(async move {
-            let operation = Operation::AssumeRoleWithWebIdentity;
+            let (operation, sent) = (Operation::AssumeRoleWithWebIdentity, self.judge.truth.clock.now());
             let own = token.expose_secret() == format!("{CANARY}-open-{}", order.subject);
             self.judge.check(own, || format!("I1: {} came with the pool's token of another", order.subject));
-            self.call(operation, order, || self.issue(operation, order, rank_of(order))).await
+            self.call(operation, order, || self.issue(operation, order, rank_of(order), sent)).await
         })
     }
 
     fn assume_role<'a>(&'a self, order: &'a Order, _role: &'a RoleArn) -> Calling<'a, Credentials> {
         Box::pin(async move {
-            let operation = Operation::AssumeRole;
-            self.call(operation, order, || self.issue(operation, order, None)).await
+            let (operation, sent) = (Operation::AssumeRole, self.judge.truth.clock.now());
+            self.call(operation, order, || self.issue(operation, order, None, sent)).await
         })
     }
 }

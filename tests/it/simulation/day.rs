@@ -13,6 +13,9 @@ use super::{play, tokens};
 const USERS: usize = 10_000;
 const DAY: Duration = Duration::from_secs(86_400);
 
+/// Of real time.
+const MOST: Duration = Duration::from_secs(180);
+
 /// Outages, throttling, a slow hour, a purge and a machine that sleeps.
 fn weather() -> Weather {
     let fault = |hour: f64, hours: f64, trouble| {
@@ -83,4 +86,6 @@ fn ten_thousand_users_live_through_a_day() {
     tokens::sign_ahead((0..USERS).map(tokens::terms_for_a_day).collect());
     play(day());
     println!("figure: the day took {:.0} s", started.elapsed().as_secs_f64());
+    // A minute in a build that is optimised; three times as long in one that is not, beside other tests.
+    assert!(started.elapsed() < MOST, "the day took {:?}", started.elapsed());
 }

@@ -22,9 +22,6 @@ pub struct Issued {
     /// The `Expiration` that AWS told.
     pub expires: SystemTime,
     pub received: Moment,
-    /// Whether the machine's wall clock was behind the true time then: credentials seem to live longer by it than they do,
-    /// and nothing tells the machine better.
-    pub by_a_slow_clock: bool,
     /// Since the run began.
     pub at: Duration,
 }

@@ -2,6 +2,7 @@
 //! checked at every step. One seed is one run; `CUPBEARER_SEED=n` plays that run alone.
 
 mod aws;
+mod clocks;
 mod day;
 mod judge;
 mod ledger;
@@ -14,14 +15,51 @@ mod truth;
 mod weather;
 mod world;
 
+use std::any::Any;
+use std::cell::Cell;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Plays one future with a paused clock of its own.
+thread_local! {
+    /// The seed of the run that this thread plays, once it has a world.
+    static SEED: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// Plays one future with a paused clock of its own. A panic in it, whatever it says, tells the seed, too.
 pub fn play<T>(run: impl Future<Output = T>) -> T {
+    SEED.set(None);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(run)
+    catch_unwind(AssertUnwindSafe(|| runtime.block_on(run))).unwrap_or_else(|said| match SEED.get() {
+        // The judge has said it already.
+        Some(seed) if !text_of(&*said).starts_with("seed ") => {
+            panic!("seed {seed}: {}\nonce more: CUPBEARER_SEED={seed}", text_of(&*said))
+        }
+        _ => resume_unwind(said),
+    })
+}
+
+/// Notes that a world of this seed begins here.
+pub fn note_seed(seed: u64) {
+    SEED.set(Some(seed));
+}
+
+/// What a panic said.
+fn text_of(said: &(dyn Any + Send)) -> &str {
+    let text = said.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| said.downcast_ref::<&str>().copied()).unwrap_or("something that is no text")
+}
+
+#[test]
+fn a_run_that_fails_in_whatever_way_tells_its_seed() {
+    let fails = async {
+        let (world, _tasks) = world::World::new(world::Setup::fair(77)).await;
+        assert_eq!(world.judge.books().replies, 1, "as the test wants it");
+    };
+    let said = catch_unwind(AssertUnwindSafe(|| play(fails))).unwrap_err();
+    let text = text_of(&*said);
+    assert!(text.contains("as the test wants it") && text.contains("CUPBEARER_SEED=77"), "{text}");
 }
 
 /// Plays `seeds` on all processors, or the one that `CUPBEARER_SEED` names, and returns what came of each, in order.

@@ -15,6 +15,7 @@ use super::{play, play_all};
 
 /// What one run showed.
 struct Tally {
+    seed: u64,
     steps: u64,
     replies: u64,
     refusals: u64,
@@ -25,6 +26,10 @@ struct Tally {
 
 const SEEDS: u64 = 200;
 const USERS: usize = 200;
+
+/// So many replies has each run at least, and more than so many in the mean: hardly anything would be checked with less.
+const FEWEST: u64 = 2_500;
+const USUAL: u64 = 4_000;
 
 /// The storm ends an hour before the run does.
 const STORM: Duration = Duration::from_secs(5 * 3_600);
@@ -52,11 +57,12 @@ async fn storm(seed: u64) -> Tally {
         let panicked = ended.is_err_and(|error| error.is_panic());
         world.judge.check(!panicked, || "a user's task panicked".to_owned());
     }
-    // With the users gone, all that is held is let go: credentials that were taken by a clock three hours slow live
-    // for four.
-    tokio::time::sleep(HOUR * 4 + HOUR / 2).await;
+    // With the users gone, all that is held is let go: it lives for an hour, also if a clock three hours slow says four.
+    tokio::time::sleep(HOUR + HOUR / 2).await;
     let entries = world.metrics.entries.get();
     world.judge.check(entries == 0, || format!("{entries} entries are kept for nobody"));
+    // Sessions that nobody asks for any more are kept for longer.
+    tokio::time::sleep(HOUR * 3).await;
     world.broker.observe();
     let sessions = world.metrics.sessions.get();
     world.judge.check(sessions == 0, || format!("{sessions} sessions are kept for nobody"));
@@ -67,7 +73,7 @@ async fn storm(seed: u64) -> Tally {
     let trail = world.judge.trail();
     let books = world.judge.books();
     let (replies, exchanges) = (books.replies, books.ledger.issued.len());
-    Tally { steps: books.steps, replies, refusals: books.errors.values().sum(), exchanges, trail }
+    Tally { seed, steps: books.steps, replies, refusals: books.errors.values().sum(), exchanges, trail }
 }
 
 /// What is logged at TRACE while `run` goes on.
@@ -102,7 +108,7 @@ impl std::io::Write for Lines {
 fn no_log_of_a_storm_tells_a_secret() {
     for seed in 1_000..1_003 {
         let (log, tally) = logged(|| play(storm(seed)));
-        assert!(log.contains("a refresh failed") && tally.replies > 1_000, "{} bytes of log", log.len());
+        assert!(log.contains("a refresh failed") && tally.replies > FEWEST, "seed {seed}: {} bytes of log", log.len());
         let secret = [CANARY, JWT].into_iter().find(|secret| log.contains(secret));
         let line = secret.and_then(|secret| log.lines().find(|line| line.contains(secret)));
         assert_eq!(line, None, "seed {seed}");
@@ -139,5 +145,9 @@ fn nothing_wrong_is_handed_out_in_any_weather() {
         sum(|tally| tally.exchanges as u64),
         started.elapsed().as_secs_f64(),
     );
-    assert!(sum(|tally| tally.replies) > 1_000, "hardly anybody was served");
+    let fewest = tallies.iter().min_by_key(|tally| tally.replies).unwrap();
+    println!("figure: the fewest replies of a run: {} (seed {})", fewest.replies, fewest.seed);
+    assert!(fewest.replies > FEWEST, "seed {}: hardly anybody was served: {}", fewest.seed, fewest.replies);
+    let mean = sum(|tally| tally.replies) / tallies.len() as u64;
+    assert!(tallies.len() == 1 || mean > USUAL, "{mean} replies a run");
 }

@@ -68,11 +68,6 @@ impl Truth {
         *self.stepped.lock().unwrap() == Some(Instant::now())
     }
 
-    /// Whether the machine's wall clock is behind the true time.
-    pub fn is_slow(&self) -> bool {
-        self.ahead_ms.load(Ordering::Relaxed) < 0
-    }
-
     /// Whether the machine's wall clock is right, and always was.
     pub fn was_always_right(&self) -> bool {
         !self.weather.events.iter().any(|(_, event)| matches!(event, Event::StepWall(_)))

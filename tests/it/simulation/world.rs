@@ -33,8 +33,8 @@ pub struct Setup {
     pub weather: Weather,
     pub limits: Limits,
     pub rates: Rates,
-    /// How long AWS's credentials live.
-    pub lifetime: Duration,
+    /// How long the sessions live that STS is asked for; Cognito's own credentials live for an hour.
+    pub sessions: Duration,
     /// From when on everybody who asks has to be served.
     pub served_from: Duration,
 }
@@ -62,25 +62,26 @@ pub const LIMITS: Limits = Limits {
     floods: Floods { misses_per_subject: 10, failures_per_peer: 50 },
 };
 
-/// How long the longest credentials live.
+/// How long Cognito's own credentials live.
 pub const HOUR: Duration = Duration::from_secs(3_600);
 
 impl Setup {
     /// Fair weather and the program's defaults.
     pub fn fair(seed: u64) -> Self {
         let weather = Weather::default();
-        Self { seed, weather, limits: LIMITS, rates: RATES, lifetime: HOUR, served_from: Duration::ZERO }
+        Self { seed, weather, limits: LIMITS, rates: RATES, sessions: HOUR, served_from: Duration::ZERO }
     }
 }
 
 impl World {
     /// Starts a world, whose tasks end with the set.
     pub async fn new(setup: Setup) -> (Arc<Self>, JoinSet<()>) {
+        super::note_seed(setup.seed);
         let truth = Arc::new(Truth::new(setup.weather));
         let clock = truth.clock.clone();
         let judge = Arc::new(Judge::new(Arc::clone(&truth), setup.seed, setup.rates, setup.served_from));
         let metrics = Arc::new(Metrics::new("simulation").unwrap());
-        let aws = Arc::new(Aws::new(Arc::clone(&judge), setup.seed, setup.lifetime));
+        let aws = Arc::new(Aws::new(Arc::clone(&judge), setup.seed));
         let chance = Chance::seeded(setup.seed);
         let budget = Arc::new(Budget::new(setup.rates, clock.clone(), chance.clone()));
         let exchange = upstream::Aws::over(Arc::clone(&aws) as _, budget, clock.clone(), Arc::clone(&metrics));
@@ -88,7 +89,7 @@ impl World {
         let fetcher = Arc::clone(&truth) as Arc<dyn FetchKeys>;
         let (verifier, keepers, sweeper) =
             Verifier::new(auth_config(), &fetcher, clock.clone(), chance.clone(), Arc::clone(&metrics));
-        let config = broker_config(setup.limits);
+        let config = broker_config(setup.limits, setup.sessions);
         let (broker, refresher) =
             Broker::new(config, verifier, Arc::new(exchange), clock, chance, Arc::clone(&metrics));
         let world = Arc::new(Self { broker: Arc::new(broker), judge, truth, metrics, limits: setup.limits, aws });
@@ -197,15 +198,15 @@ fn auth_config() -> auth::Config {
     auth::Config { user_pools: vec![pool], token_bytes: 16_384, access_tokens: false, verdicts }
 }
 
-fn broker_config(limits: Limits) -> Config {
+fn broker_config(limits: Limits, duration: Duration) -> Config {
     let policy = Policy { at: 1.0 / 3.0, jitter: 0.1, latest_at: 0.6, min_remaining: Duration::from_secs(1_200) };
     let flows = [("default", Flow::Enhanced), ("basic", Flow::Basic), ("assume", Flow::AssumeRole)];
-    let profiles = flows.map(|(name, flow)| (name.to_owned(), profile(flow)));
+    let profiles = flows.map(|(name, flow)| (name.to_owned(), profile(flow, duration)));
     let sessions = SessionLimits { all: 10_000, per_subject: 3, idle: HOUR * 3, accept_refresh_tokens: false };
     Config { profiles: profiles.into(), policy, limits, sessions, configured_sessions: Vec::new() }
 }
 
-fn profile(flow: Flow) -> Profile {
+fn profile(flow: Flow, duration: Duration) -> Profile {
     let alias = |name: &str, arn: &str| (name.to_owned(), RoleArn::new(arn));
     let rules = Rules {
         mapping: Mapping::Token,
@@ -219,7 +220,7 @@ fn profile(flow: Flow) -> Profile {
         identity_pool_id: dev::IDENTITY_POOL_ID.into(),
         logins_key: None,
         region: dev::REGION.into(),
-        duration: HOUR,
+        duration,
         external_id: None,
     };
     let session = SessionTemplates {

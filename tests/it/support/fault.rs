@@ -88,11 +88,16 @@ impl Fault {
         )
     }
 
-    /// AWS's throttling, which may say for how long.
+    /// AWS's throttling, which may say for how many seconds.
     pub fn throttles(retry_after: Option<u32>) -> Self {
+        Self::throttles_with(retry_after.map(|seconds| ("retry-after", seconds.to_string())))
+    }
+
+    /// The same with any header.
+    pub fn throttles_with(header: Option<(&'static str, String)>) -> Self {
         let body = json!({"__type": "TooManyRequestsException", "message": "Rate exceeded"}).to_string();
         let mut headers = vec![("content-type", "application/x-amz-json-1.1".to_owned())];
-        headers.extend(retry_after.map(|seconds| ("retry-after", seconds.to_string())));
+        headers.extend(header);
         Self::Answers(400, headers, body.into())
     }
 

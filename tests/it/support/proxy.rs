@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use cupbearer::dev::Emulator;
@@ -60,6 +60,7 @@ struct Calls {
     by_operation: BTreeMap<String, usize>,
     bodies: Vec<(String, Value)>,
     heads: Vec<(String, HeaderMap)>,
+    times: Vec<(String, Instant)>,
     under_way: usize,
     most_under_way: usize,
 }
@@ -127,6 +128,12 @@ impl Proxy {
         calls.heads.iter().filter(|(name, _)| name == operation).map(|(_, head)| head.clone()).collect()
     }
 
+    /// When `operation` was called.
+    pub fn times(&self, operation: &str) -> Vec<Instant> {
+        let calls = self.shared.calls.lock().unwrap();
+        calls.times.iter().filter(|(name, _)| name == operation).map(|(_, at)| *at).collect()
+    }
+
     /// The most calls that were ever under way at once.
     pub fn most_at_once(&self) -> usize {
         self.shared.calls.lock().unwrap().most_under_way
@@ -179,6 +186,7 @@ impl Shared {
         let mut calls = self.calls.lock().unwrap();
         *calls.by_operation.entry(operation.to_owned()).or_default() += 1;
         calls.heads.push((operation.to_owned(), head.clone()));
+        calls.times.push((operation.to_owned(), Instant::now()));
         // STS speaks in forms.
         let form =
             || url::form_urlencoded::parse(body).map(|(name, value)| (name.into_owned(), Value::from(value))).collect();

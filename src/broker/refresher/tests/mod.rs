@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, reason = "figures are told with --nocapture")]
 
 mod orders;
+mod refusals;
 mod schedules;
 mod threads;
 
