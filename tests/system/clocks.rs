@@ -19,6 +19,7 @@ use crate::support::settings::{IMPATIENT, PLENTY, Settings};
 
 const EXCHANGE: &str = "GetCredentialsForIdentity";
 const HOUR: i64 = 3_600;
+const FIVE_MINUTES: i64 = 300;
 
 /// How long credentials live that the test sees die: longer than it takes to hand them to all users.
 const LIFE_SECONDS: i64 = 12;
@@ -220,6 +221,32 @@ async fn three_hours_back_nothing_lives_longer() {
     assert!(served > 0, "what lives is served");
     assert!(login_taken < after(0), "a login lived on: {login_taken:?}");
     assert!(calls <= USERS * 6, "a storm: {calls} calls");
+}
+
+/// Our clock is five minutes off, either way, and stays so: who has just signed in is served, though the token seems to
+/// come from the future, and who is long signed out is not.
+#[tokio::test]
+async fn five_minutes_off_fresh_tokens_are_served_and_dead_ones_are_not() {
+    for seconds in [-FIVE_MINUTES, FIVE_MINUTES] {
+        let clocked = Clocked::with_wall_clock().await;
+        clocked.jump(seconds);
+        let started = Instant::now();
+        let mut refused = 0;
+        while started.elapsed() < Duration::from_secs(3) {
+            let fresh = tokens(1, HOUR).remove(0);
+            refused += usize::from(clocked.scene.ask("/v1/credentials", &fresh).await.status != 200);
+        }
+        let dead = token_with(|claims| {
+            claims["iat"] = (now_seconds() - 2 * HOUR).into();
+            claims["exp"] = (now_seconds() - FIVE_MINUTES - 60).into();
+        });
+        let dead = clocked.scene.ask("/v1/credentials", &dead).await;
+        println!("F18 {seconds} s off: {refused} of the fresh tokens refused; one that is dead: {}", dead.status);
+        assert_eq!((refused, dead.status), (0, 401), "{seconds} s:\n{}", clocked.scene.daemon.log());
+        // Nothing is held beyond its hour, whatever the date seems to be: the boot-time deadline is an hour away.
+        let left = clocked.scene.metric("cupbearer_min_remaining_seconds").await;
+        assert!((HOUR - FIVE_MINUTES - 60) as f64 <= left && left <= HOUR as f64, "{seconds} s: {left} s are left");
+    }
 }
 
 /// The machine sleeps for two hours: no timer has run, and everything is over when it wakes.

@@ -3,6 +3,7 @@
 
 mod crowds;
 mod ends;
+mod handlers;
 mod hosts;
 mod keys;
 mod malformed;
