@@ -33,7 +33,11 @@ fn build(root: &Path, place: &Path) -> String {
     let mut command = Command::new(root.join("deploy/release/build.sh"));
     command.arg(place).env("CARGO_TARGET_DIR", concat!(env!("CARGO_MANIFEST_DIR"), "/target"));
     // Not optimised and hardly compressed, which is most of the time: how it is linked and packed is what is judged.
-    let told = run(command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0").env("COMPRESSION", "1"));
+    let told = run(command
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0")
+        .env("CARGO_PROFILE_RELEASE_LTO", "off")
+        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
+        .env("COMPRESSION", "1"));
     println!("a release takes {:.0} s", started.elapsed().as_secs_f64());
     told
 }
