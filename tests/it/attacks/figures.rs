@@ -26,6 +26,7 @@ use crate::support::fault::Fault;
 use crate::support::figures::Times;
 use crate::support::line::Line;
 use crate::support::scene::{Scene, stranger, token};
+use crate::support::settings::PLENTY;
 
 /// So that p99 stands on some fifty answers or more.
 const ROUNDS: usize = 8;
@@ -43,12 +44,9 @@ enum Flood {
     Settings,
     Continuation,
     Noise,
-    /// No flood: AWS hangs, and 200 newcomers wait for it.
-    Hang,
 }
 
-const FLOODS: [(&str, Flood); 10] = [
-    ("F3, AWS hangs and 200 newcomers wait", Flood::Hang),
+const FLOODS: [(&str, Flood); 9] = [
     ("A6, 1,600 unknown keys a second", Flood::Keys),
     ("A20, 1,000 bad signatures a second", Flood::Signatures),
     ("A30, 500 slow heads", Flood::SlowHeads),
@@ -77,11 +75,6 @@ async fn floods_in_figures() {
         let [mut healthy, mut during, mut floor] = <[Times; 3]>::default();
         for round in 0..ROUNDS {
             healthy.extend(noticed(&ground, tokio::time::sleep(ROUND)).await);
-            if let Flood::Hang = flood {
-                during.extend(noticed(&ground, hang(&ground.scene, round)).await);
-                floor.extend(noticed(&ground, tokio::time::sleep(ROUND)).await);
-                continue;
-            }
             during.extend(noticed(&ground, flood.run(doors, &ground.good, round)).await);
             floor.extend(noticed(&ground, flood.run(beside, &ground.good, round)).await);
         }
@@ -98,6 +91,45 @@ async fn floods_in_figures() {
         );
     }
     runtime.shutdown_background();
+}
+
+/// F3: what hits notice of newcomers who wait for an AWS that hangs. A healthy turn before and one after tell how far two
+/// of them are apart.
+#[ignore = "figures, for a quiet machine and two minutes"]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hanging_aws_in_figures() {
+    let ground = Ground::of(Scene::with(&format!("---{PLENTY}"), "authenticated_role").await).await;
+    let [mut healthy, mut hanging, mut again] = <[Times; 3]>::default();
+    for round in 0..ROUNDS {
+        healthy.extend(noticed(&ground, tokio::time::sleep(ROUND / 2)).await);
+        hanging.extend(waited_for(&ground, round).await);
+        again.extend(noticed(&ground, tokio::time::sleep(ROUND / 2)).await);
+    }
+    let p99 = |times: &Times| times.percentile(99).as_secs_f64();
+    println!(
+        "F3 p99 of hits while AWS hangs and 64 wait, to healthy: {:.2}; two healthy turns: {:.2}\n  healthy {healthy}\n  hanging {hanging}\n  healthy {again}",
+        p99(&hanging) / p99(&healthy),
+        p99(&again) / p99(&healthy),
+    );
+}
+
+/// The honest caller's hits from when the newcomers are there until they are told to come again.
+async fn waited_for(ground: &Ground, round: usize) -> Times {
+    let scene = &ground.scene;
+    scene.proxy.bend("*", Fault::Hangs);
+    let newcomers = join_all((0..64).map(async |number| {
+        let asked = scene.ask("/v1/credentials", &stranger(&format!("cold-{round}-{number}"))).await;
+        assert_eq!(asked.status, 503, "{asked:?}");
+    }));
+    let hits = async {
+        tokio::time::sleep(ROUND / 5).await;
+        noticed(ground, tokio::time::sleep(ROUND / 2)).await
+    };
+    let (_, hits) = tokio::join!(newcomers, hits);
+    scene.proxy.mend();
+    scene.proxy.hang_up();
+    tokio::time::sleep(ROUND / 5).await;
+    hits
 }
 
 /// What the honest caller sees meanwhile.
@@ -121,22 +153,8 @@ impl Flood {
             Self::SlowHeads => slow_heads(doors.http).await,
             Self::Noise => noise(doors.http).await,
             Self::Resets | Self::Pings | Self::Settings | Self::Continuation => frames(self, doors.grpc).await,
-            Self::Hang => unreachable!("its upstream is no door"),
         }
     }
-}
-
-/// Strangers come at a steady pace while AWS hangs; it is well again at the end.
-async fn hang(scene: &Scene, round: usize) {
-    scene.proxy.bend("*", Fault::Hangs);
-    let strangers = (0..200).map(async |number: u32| {
-        tokio::time::sleep(ROUND / 200 * number).await;
-        let asked = scene.ask("/v1/credentials", &stranger(&format!("cold-{round}-{number}"))).await;
-        assert_eq!(asked.status, 503, "{asked:?}");
-    });
-    join_all(strangers).await;
-    scene.proxy.mend();
-    scene.proxy.hang_up();
 }
 
 /// Bad tokens under each key's name, on a connection each, at a steady pace.
