@@ -39,6 +39,9 @@ static IDENTITY_ID: HeaderName = HeaderName::from_static("cupbearer-identity-id"
 /// Longest profile or alias in a path.
 const NAME_BYTES: usize = 64;
 
+/// AWS SDKs keep what they get, and come back for more.
+const HOLDER: bool = true;
+
 /// How RFC 6750 has it (section 2.1), in any case.
 const SCHEME: &str = "bearer ";
 
@@ -167,9 +170,6 @@ fn at_once(turn: &Turn<'_>, guard: &Guard, request: &Request<Incoming>) -> Resul
         Place::Guest { .. } => Ok(None),
     }
 }
-
-/// AWS SDKs keep what they get, and come back for more.
-const HOLDER: bool = true;
 
 async fn at_length(turn: Turn<'_>, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (house, mut asked) = (turn.house, None);
