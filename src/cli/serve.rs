@@ -38,10 +38,14 @@ pub(super) fn run<Log>(file: Option<PathBuf>, start_log: impl FnOnce() -> Result
     })
 }
 
+/// How many turns of tasks there are between two looks at the sockets: of tokio's 61, each may be a request, and whoever
+/// speaks meanwhile waits for all of them.
+const TURNS_A_LOOK: u32 = 8;
+
 /// Runs `work` on a runtime of its own.
 pub(super) fn on_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     // As many workers as the standard library finds processors, which looks at the control group's quota too.
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().event_interval(TURNS_A_LOOK).enable_all().build()?;
     let done = runtime.block_on(work);
     // What is still running has had its time.
     runtime.shutdown_background();

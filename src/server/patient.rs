@@ -105,9 +105,9 @@ impl<S> Patient<S> {
     }
 }
 
-/// Takes what `bytes` cost from the task's turn. Once that is used up, the next read waits until others had theirs.
-fn pay(bytes: usize, context: &mut Context<'_>) {
-    for _ in 0..bytes / BYTES_AN_OPERATION {
+/// Takes so many operations from the task's turn. Once that is used up, the next read waits until others had theirs.
+pub(super) fn pay(operations: usize, context: &mut Context<'_>) {
+    for _ in 0..operations {
         match coop::poll_proceed(context) {
             Poll::Ready(operation) => operation.made_progress(),
             Poll::Pending => return,
@@ -120,7 +120,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
         let before = into.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, into);
         let bytes = into.filled().len() - before;
-        pay(bytes, context);
+        pay(bytes / BYTES_AN_OPERATION, context);
         self.note(bytes > 0);
         if read.is_ready() || self.whole.is_none() {
             return read;

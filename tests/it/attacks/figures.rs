@@ -1,11 +1,14 @@
 //! What an honest caller notices of each flood, in figures, for a quiet machine:
 //! `cargo test --test it -- --ignored --nocapture floods_in_figures`, with `CUPBEARER_BINARY` for a program of another build.
 //!
-//! Health, the flood, and the same flood against a server beside that does nothing take turns, so that whatever else the
-//! machine does falls on all three. The third is what the tormentor itself costs on the same processors.
+//! Turns of a second, so that whatever else the machine does falls on all of them: health; the flood from threads of the
+//! kernel's idle class, which take only what nobody else wants, so that the honest caller waits for the broker's doing alone;
+//! the flood from threads that take their full share of the same processors; and each of both against a server beside that
+//! does nothing, which is what the tormentor itself costs.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,6 +20,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 
 use super::Ground;
 use super::caller::{Caller, GET_CREDENTIALS, enveloped};
@@ -32,6 +37,9 @@ use crate::support::settings::PLENTY;
 const ROUNDS: usize = 8;
 
 const ROUND: Duration = Duration::from_secs(1);
+
+/// The name of the tormentors' threads.
+const TORMENTOR: &str = "tormentor";
 
 #[derive(Clone, Copy)]
 enum Flood {
@@ -55,7 +63,23 @@ const FLOODS: [(&str, Flood); 9] = [
     ("A36, SETTINGS, as fast as it goes", Flood::Settings),
     ("A36, CONTINUATION, as fast as it goes", Flood::Continuation),
     ("A41, noise", Flood::Noise),
-    ("A49, one tenant's misses, as fast as it goes", Flood::Misses),
+    ("A49, one tenant's 10,000 misses a second", Flood::Misses),
+];
+
+/// One way to be flooded.
+struct Turn {
+    name: &'static str,
+    /// Of the tormentors' threads.
+    class: &'static str,
+    /// Not at the program.
+    beside: bool,
+}
+
+const TURNS: [Turn; 4] = [
+    Turn { name: "idle class", class: "--idle", beside: false },
+    Turn { name: "idle class, beside", class: "--idle", beside: true },
+    Turn { name: "full share", class: "--other", beside: false },
+    Turn { name: "full share, beside", class: "--other", beside: true },
 ];
 
 /// Where a flood goes.
@@ -65,30 +89,35 @@ struct Doors {
     grpc: SocketAddr,
 }
 
-#[ignore = "figures, for a quiet machine and four minutes"]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn floods_in_figures() {
+#[ignore = "figures, for a quiet machine and six minutes"]
+#[test]
+fn floods_in_figures() {
+    // The honest caller is a thread of this one, and never in their class.
+    let runtime = Builder::new_multi_thread().worker_threads(2).thread_name(TORMENTOR).enable_all().build().unwrap();
+    runtime.block_on(all_floods());
+}
+
+async fn all_floods() {
     let ground = Ground::of(with_policies().await).await;
     let doors = Doors { http: ground.scene.http, grpc: ground.scene.grpc };
     let (beside, runtime) = beside();
     for (name, flood) in FLOODS {
-        let [mut healthy, mut during, mut floor] = <[Times; 3]>::default();
+        let (mut healthy, mut turns) = (Times::default(), <[Times; TURNS.len()]>::default());
         for round in 0..ROUNDS {
             healthy.extend(noticed(&ground, tokio::time::sleep(ROUND)).await);
-            during.extend(noticed(&ground, flood.run(doors, &ground.good, round)).await);
-            floor.extend(noticed(&ground, flood.run(beside, &ground.good, round)).await);
+            for (part, (turn, times)) in TURNS.iter().zip(turns.iter_mut()).enumerate() {
+                schedule(turn.class);
+                let doors = if turn.beside { beside } else { doors };
+                let flood = flood.begin(doors, &ground.good, round * TURNS.len() + part);
+                times.extend(noticed(&ground, async { flood.await.unwrap() }).await);
+            }
+            schedule("--other");
         }
-        let ratio = |times: &Times, percent| {
-            times.percentile(percent).as_secs_f64() / healthy.percentile(percent).as_secs_f64()
-        };
-        println!(
-            "FLOOD {name}: p50 x {:.2}, p99 x {:.2}; beside it p50 x {:.2}, p99 x {:.2}; p99 to beside x {:.2}\n  healthy {healthy}\n  during {during}\n  beside {floor}",
-            ratio(&during, 50),
-            ratio(&during, 99),
-            ratio(&floor, 50),
-            ratio(&floor, 99),
-            ratio(&during, 99) / ratio(&floor, 99),
-        );
+        println!("FLOOD {name}\n  {:24} {healthy}", "health");
+        for (turn, times) in TURNS.iter().zip(&turns) {
+            let ratio = |percent| times.percentile(percent).as_secs_f64() / healthy.percentile(percent).as_secs_f64();
+            println!("  {:24} {times}; to health p50 x {:.2}, p99 x {:.2}", turn.name, ratio(50), ratio(99));
+        }
     }
     runtime.shutdown_background();
 }
@@ -141,7 +170,25 @@ async fn noticed(ground: &Ground, meanwhile: impl Future<Output = ()>) -> Times 
     times
 }
 
+/// Puts the tormentors' threads, and those of the AWS that is elsewhere in truth, into a class of the kernel's scheduler.
+fn schedule(class: &str) {
+    for task in std::fs::read_dir("/proc/self/task").unwrap() {
+        let task = task.unwrap();
+        if std::fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.trim() == TORMENTOR) {
+            let id = task.file_name();
+            let set = Command::new("chrt").args([class, "--pid", "0"]).arg(id).status().unwrap();
+            assert!(set.success(), "chrt {class}: {set}");
+        }
+    }
+}
+
 impl Flood {
+    /// On the tormentors' threads.
+    fn begin(self, doors: Doors, good: &str, round: usize) -> JoinHandle<()> {
+        let good = good.to_owned();
+        tokio::spawn(async move { self.run(doors, &good, round).await })
+    }
+
     async fn run(self, doors: Doors, good: &str, round: usize) {
         match self {
             Self::Signatures => questions(doors.http, good, &[own_kid()], round).await,
@@ -174,19 +221,21 @@ async fn questions(door: SocketAddr, good: &str, kids: &[String], round: usize) 
     .await;
 }
 
+/// Ten of them in each millisecond, on four connections, or as many as the machine can.
 async fn misses(door: SocketAddr, round: usize) {
     let (tenant, began) = (token("bob"), Instant::now());
     join_all((0..4).map(async |part: usize| {
         let caller = Caller::open(door).await;
-        for batch in 0.. {
-            if began.elapsed() > ROUND {
-                break;
-            }
-            let calls = (0..20).map(|number| {
-                let body = ask_with_policy(round * 100_000_000 + part * 10_000_000 + batch * 20 + number);
+        let mut ticks = tokio::time::interval(Duration::from_millis(2));
+        let mut asked = 0;
+        while began.elapsed() < ROUND {
+            ticks.tick().await;
+            let calls = (0..5).map(|number| {
+                let body = ask_with_policy(round * 100_000_000 + part * 10_000_000 + asked + number);
                 caller.call(GET_CREDENTIALS, &[("authorization", &tenant)], body)
             });
             join_all(calls.collect::<Vec<_>>()).await.into_iter().for_each(|answer| drop(answer.unwrap()));
+            asked += 5;
         }
     }))
     .await;
@@ -245,8 +294,8 @@ async fn frames(kind: Flood, door: SocketAddr) {
 }
 
 /// A server that refuses everything, on a thread of its own.
-fn beside() -> (Doors, tokio::runtime::Runtime) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+fn beside() -> (Doors, Runtime) {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let listen = || {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -257,12 +306,14 @@ fn beside() -> (Doors, tokio::runtime::Runtime) {
     let ((http, plain), (grpc, framed)) = (listen(), listen());
     runtime.spawn(async move {
         while let Ok((stream, _)) = plain.accept().await {
+            stream.set_nodelay(true).ok();
             let refuse = service_fn(|_| async { Ok::<_, Infallible>(refusal(401)) });
             tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), refuse));
         }
     });
     runtime.spawn(async move {
         while let Ok((stream, _)) = framed.accept().await {
+            stream.set_nodelay(true).ok();
             let refuse = service_fn(|_| async { Ok::<_, Infallible>(refusal(200)) });
             tokio::spawn(http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), refuse));
         }

@@ -1,7 +1,7 @@
 //! HTTP/2 as frames of our own making (RFC 9113, RFC 7541): what no client library would send.
 
-use std::cell::Cell;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -126,7 +126,7 @@ pub async fn flood(
     stream.set_nodelay(true).unwrap();
     let (mut reader, mut writer) = stream.into_split();
     let mut ended = Ended::default();
-    let (sent, mut done_writing) = (Cell::new(0), false);
+    let (sent, mut done_writing) = (AtomicUsize::new(0), false);
     let writing = async {
         // One who is cut off has seen enough.
         writer.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, settings)].concat()).await.ok();
@@ -134,7 +134,7 @@ pub async fn flood(
             if writer.write_all(&round(u32::try_from(number).unwrap())).await.is_err() {
                 break;
             }
-            sent.set(sent.get() + 1);
+            sent.fetch_add(1, Ordering::Relaxed);
         }
     };
     let mut writing = std::pin::pin!(writing);
@@ -163,7 +163,7 @@ pub async fn flood(
             () = tokio::time::sleep(left) => break,
         }
     }
-    (ended.took, ended.rounds) = (began.elapsed(), sent.get());
+    (ended.took, ended.rounds) = (began.elapsed(), sent.load(Ordering::Relaxed));
     ended
 }
 
