@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rustix::fs::OFlags;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tracing::warn;
@@ -130,8 +131,12 @@ enum Out {
 /// How many lines may wait to be written.
 const QUEUE: usize = 8_192;
 
-/// The longest subject that is told, in characters: Cognito's have 36, and what a token says is not ours to bound.
-const SUBJECT_CHARS: usize = 256;
+/// The longest name that is told, in characters: Cognito's subjects have 36, and what a token or a caller says is not ours to
+/// bound.
+const NAME_CHARS: usize = 256;
+
+/// The longest reason: AWS's text, and the hint.
+const REASON_CHARS: usize = 2_048;
 
 impl Audit {
     /// Both ends, for `config`.
@@ -161,8 +166,14 @@ impl Audit {
     /// Tells one decision; `line` is not even made when nobody is told.
     pub fn tell(&self, line: impl FnOnce() -> Line) {
         let Some(lines) = &self.lines else { return };
-        let mut line = line();
-        line.subject = line.subject.map(|subject| self.told(line.issuer.as_deref(), subject));
+        let line = line();
+        let line = Line {
+            subject: line.subject.map(|subject| self.told(line.issuer.as_deref(), subject)),
+            profile: line.profile.map(|profile| cut(profile, NAME_CHARS)),
+            aws_request_id: line.aws_request_id.map(|id| cut(id, NAME_CHARS)),
+            reason: cut(line.reason, REASON_CHARS),
+            ..line
+        };
         if lines.try_send(line).is_err() {
             self.metrics.audit_dropped.inc();
         }
@@ -173,11 +184,20 @@ impl Audit {
             let digest = of_parts(&[issuer.unwrap_or_default().as_bytes(), subject.as_bytes()]);
             return format!("sha256:{}", URL_SAFE_NO_PAD.encode(digest)).into();
         }
-        match subject.char_indices().nth(SUBJECT_CHARS) {
+        match subject.char_indices().nth(NAME_CHARS) {
             Some((end, _)) => subject[..end].into(),
             None => subject,
         }
     }
+}
+
+/// The first `chars` of `text`, in no more memory than they take: thousands may wait to be written.
+fn cut(mut text: String, chars: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(chars) {
+        text.truncate(end);
+        text.shrink_to_fit();
+    }
+    text
 }
 
 impl Writer {
@@ -206,7 +226,9 @@ impl Writer {
 
 impl Out {
     fn file(path: PathBuf) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
+        // A pipe that nobody reads would hold the start up.
+        let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).custom_flags(flags).open(&path)?;
         let place = place(&file.metadata()?);
         Ok(Self::File { path, file, place })
     }
@@ -272,7 +294,7 @@ mod tests {
         let (old, _) = written(false, &[line("i", &long), line("i", "end")]);
         assert_eq!(old.lines().count(), 1);
         let told: serde_json::Value = serde_json::from_str(&old).unwrap();
-        assert_eq!(told["subject"].as_str().unwrap().chars().count(), SUBJECT_CHARS);
+        assert_eq!(told["subject"].as_str().unwrap().chars().count(), NAME_CHARS);
         let (old, new) = written(true, &[line("i", "alice"), line("j", "alice"), line("i", "alice")]);
         assert!(!old.contains("alice") && !new.contains("alice"));
         let subject = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap()["subject"].clone();

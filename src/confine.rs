@@ -10,13 +10,17 @@ use landlock::{
     RulesetStatus,
 };
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter_all_threads};
+use seccompiler::{
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch, apply_filter_all_threads,
+};
 use tracing::{info, warn};
 
 use crate::audit::Destination;
 use crate::config::Config;
 
-/// System calls that nothing in the program makes: into other processes, into the kernel, around this filter.
+/// System calls that nothing in the program makes: into other processes, into the kernel, into other views of the files and
+/// of the network, around this filter.
 const NEVER: &[libc::c_long] = &[
     libc::SYS_ptrace,
     libc::SYS_process_vm_readv,
@@ -32,8 +36,15 @@ const NEVER: &[libc::c_long] = &[
     libc::SYS_finit_module,
     libc::SYS_delete_module,
     libc::SYS_kexec_load,
+    libc::SYS_kexec_file_load,
     libc::SYS_mount,
     libc::SYS_umount2,
+    libc::SYS_fsopen,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_move_mount,
+    libc::SYS_open_tree,
+    libc::SYS_mount_setattr,
     libc::SYS_pivot_root,
     libc::SYS_chroot,
     libc::SYS_unshare,
@@ -42,6 +53,17 @@ const NEVER: &[libc::c_long] = &[
     libc::SYS_add_key,
     libc::SYS_keyctl,
     libc::SYS_request_key,
+];
+
+/// What `clone` makes threads with, and may not make: namespaces (clone(2)).
+const NAMESPACES: [libc::c_int; 7] = [
+    libc::CLONE_NEWNS,
+    libc::CLONE_NEWCGROUP,
+    libc::CLONE_NEWUTS,
+    libc::CLONE_NEWIPC,
+    libc::CLONE_NEWUSER,
+    libc::CLONE_NEWPID,
+    libc::CLONE_NEWNET,
 ];
 
 /// Another program in its place. Only the `credential_process` of an AWS profile is one, for the broker's own identity.
@@ -144,11 +166,117 @@ fn files(places: &BTreeSet<PathBuf>) -> Result<RulesetStatus, String> {
 
 /// From now on no thread makes one of the calls; with `programs` it may still start other programs.
 fn calls(programs: bool) -> Result<(), String> {
+    let told = |error: &dyn std::error::Error| error.to_string();
     let refused = NEVER.iter().chain(PROGRAMS.iter().filter(|_| !programs));
-    let rules: BTreeMap<_, _> = refused.map(|call| (*call, Vec::new())).collect();
-    let refusal = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+    let mut rules: BTreeMap<_, _> = refused.map(|call| (*call, Vec::new())).collect();
+    rules.insert(libc::SYS_clone, apart().map_err(|error| told(&error))?);
+    refuse(rules, libc::EPERM)?;
+    // Its flags are in memory, where no filter sees them; the C library then makes threads by `clone`.
+    refuse(BTreeMap::from([(libc::SYS_clone3, Vec::new())]), libc::ENOSYS)
+}
+
+/// A `clone` that makes any namespace. The flags are the first argument on both architectures (clone(2)).
+fn apart() -> Result<Vec<SeccompRule>, BackendError> {
+    let rule = |flag: libc::c_int| {
+        let flag = u64::from(flag.unsigned_abs());
+        let condition = SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(flag), flag)?;
+        SeccompRule::new(vec![condition])
+    };
+    NAMESPACES.into_iter().map(rule).collect()
+}
+
+fn refuse(rules: BTreeMap<i64, Vec<SeccompRule>>, errno: libc::c_int) -> Result<(), String> {
+    let refusal = SeccompAction::Errno(errno.unsigned_abs());
     let arch = if cfg!(target_arch = "aarch64") { TargetArch::aarch64 } else { TargetArch::x86_64 };
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, refusal, arch);
     let program = filter.and_then(BpfProgram::try_from).map_err(|error| error.to_string())?;
     apply_filter_all_threads(&program).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::process::Command;
+
+    use super::*;
+
+    /// Each of the calls, by number, with arguments that none of them takes: what it answers, by number.
+    const TRY: &str = "import ctypes, sys\nlibc = ctypes.CDLL(None, use_errno=True)\n\
+        for call in map(int, sys.argv[1:]):\n    ctypes.set_errno(0); libc.syscall(call, -1, -1, -1, -1, -1)\n    print(ctypes.get_errno())";
+
+    /// Runs a test of this file in a process and a directory of its own, since what is given up is given up for good.
+    fn alone(name: &str) {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["own", "other"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "--ignored", "--nocapture", name]).current_dir(dir.path());
+        let done = command.output().unwrap();
+        let told = String::from_utf8_lossy(&done.stdout);
+        assert!(done.status.success() && told.contains("1 passed"), "{told}{}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    #[test]
+    fn what_is_given_up_is_refused() {
+        for name in ["files_alone", "calls_alone", "programs_alone"] {
+            alone(&format!("confine::tests::{name}"));
+        }
+    }
+
+    #[test]
+    #[ignore = "it is run by the one above, in a process of its own"]
+    fn files_alone() {
+        fs::write("other/before", "x").unwrap();
+        let status = files(&BTreeSet::from(["own".into()])).unwrap();
+        // Where the kernel has it, it holds.
+        let holds = status != RulesetStatus::NotEnforced;
+        fs::write("own/file", "x").unwrap();
+        fs::write("/dev/null", "x").unwrap();
+        assert_eq!(fs::read_to_string("other/before").unwrap(), "x", "reading is free");
+        let refused = [
+            fs::write("other/file", "x"),
+            fs::write("other/before", "y"),
+            fs::remove_file("other/before"),
+            fs::create_dir("other/dir"),
+            std::os::unix::fs::symlink("x", "other/link"),
+        ];
+        for (number, done) in refused.into_iter().enumerate() {
+            let refused = done.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+            assert_eq!(refused, holds, "{number} {status:?}");
+        }
+    }
+
+    #[test]
+    #[ignore = "it is run by the one above, in a process of its own"]
+    fn calls_alone() {
+        assert!(Command::new("true").status().unwrap().success());
+        calls(false).unwrap();
+        let error = Command::new("true").status().unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EPERM), "{error}");
+        let error = std::os::unix::fs::chroot("/").unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EPERM), "{error}");
+        assert_eq!(std::thread::spawn(|| 7).join().unwrap(), 7, "threads are made as ever");
+    }
+
+    /// Where other programs may run, they cannot do either what the broker cannot.
+    #[test]
+    #[ignore = "it is run by the one above, in a process of its own"]
+    fn programs_alone() {
+        let answers = |calls: &[(libc::c_long, libc::c_int)]| -> Vec<libc::c_int> {
+            let numbers = calls.iter().map(|(call, _)| call.to_string());
+            let done = Command::new("python3").args(["-c", TRY]).args(numbers).output().unwrap();
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+            String::from_utf8_lossy(&done.stdout).lines().map(|line| line.parse().unwrap()).collect()
+        };
+        let never: Vec<_> = NEVER.iter().map(|call| (*call, libc::EPERM)).collect();
+        let calls_and_answers: Vec<_> = never.into_iter().chain([(libc::SYS_clone3, libc::ENOSYS)]).collect();
+        let refused = |answers: &[libc::c_int]| {
+            calls_and_answers.iter().zip(answers).filter(|((_, refusal), answer)| refusal == *answer).count()
+        };
+        assert!(refused(&answers(&calls_and_answers)) < NEVER.len(), "without a filter they answer something else");
+        calls(true).unwrap();
+        let found = answers(&calls_and_answers);
+        assert_eq!(refused(&found), calls_and_answers.len(), "{found:?}");
+    }
 }

@@ -55,6 +55,8 @@ const FULL_HOUSE: &[u8] =
 /// One door's connections.
 pub struct Connections {
     places: Arc<Places>,
+    /// What is left to this door alone once the others have taken all.
+    reserve: Option<Arc<Places>>,
     /// None at a door whose callers would not understand it.
     refusals: Option<Arc<Semaphore>>,
     metrics: Arc<Metrics>,
@@ -65,7 +67,13 @@ impl Connections {
     /// As many as there are `places`, which several doors may share; panics are counted in `metrics`, and `phase` says
     /// when to stop.
     pub fn new(places: Arc<Places>, metrics: Arc<Metrics>, phase: watch::Receiver<Phase>) -> Self {
-        Self { places, refusals: Some(Arc::new(Semaphore::new(REFUSALS))), metrics, phase }
+        Self { places, reserve: None, refusals: Some(Arc::new(Semaphore::new(REFUSALS))), metrics, phase }
+    }
+
+    /// The same, with so many places more that are this door's own.
+    #[must_use]
+    pub(super) fn with_reserve(self, places: usize) -> Self {
+        Self { reserve: Some(Arc::new(Places::new(places))), ..self }
     }
 
     /// The same, at a door that speaks TLS: who comes in over the limit would have to shake hands to be told so.
@@ -121,7 +129,8 @@ impl Connections {
         F: Fn(C, watch::Receiver<Phase>) -> S,
         S: Future<Output = ()> + Send + 'static,
     {
-        let Some(place) = self.places.take() else {
+        let place = self.places.take().or_else(|| self.reserve.as_ref()?.take());
+        let Some(place) = place else {
             let place = self.refusals.as_ref().and_then(|places| Arc::clone(places).try_acquire_owned().ok());
             if let Some(place) = place {
                 served.spawn(async move {

@@ -106,6 +106,9 @@ const MAX_HEADERS: usize = 64;
 /// for probes.
 const ADMIN_CONNECTIONS: usize = 64;
 
+/// Connections that the Unix socket has when the doors that anybody of the pod can knock at have taken all the others.
+const SOCKET_CONNECTIONS: usize = 64;
+
 /// How far the process has come in ending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
@@ -220,7 +223,8 @@ impl Doors {
             doors.spawn(connections(&scrapers).serve(listener, admin::metrics_door(&house)));
         }
         if let Some(socket) = self.grpc_uds {
-            doors.spawn(connections(shared).serve(socket, grpc::unix_door(&house)));
+            let places = connections(shared).with_reserve(SOCKET_CONNECTIONS);
+            doors.spawn(places.serve(socket, grpc::unix_door(&house)));
         }
         tokio::join!(
             // Whoever drops this closes them.

@@ -20,6 +20,9 @@ const MODE: u32 = 0o660;
 /// What nobody but the owner may do with the directory.
 const OTHERS_WRITE: u32 = 0o022;
 
+/// In such a directory, files are only their owners' to replace.
+const STICKY: u32 = 0o1000;
+
 /// A bound socket; its file is gone when this is dropped.
 pub(super) struct Socket {
     listener: UnixListener,
@@ -84,7 +87,8 @@ fn bind(path: &Path) -> io::Result<Socket> {
     Ok(Socket { listener, path: path.to_owned(), _lock: lock })
 }
 
-/// Whoever can write to the directory can replace the socket by one of their own, and be told everybody's tokens.
+/// Whoever can write to the directory can replace the socket by one of their own, and be told everybody's tokens; whoever
+/// can write to one above it can replace the directory, unless that one is sticky (sticky(7)), as /tmp is.
 fn check_directory(dir: &Path) -> io::Result<()> {
     let found = fs::symlink_metadata(dir)
         .map_err(|error| io::Error::new(error.kind(), format!("its directory cannot be looked at ({error})")))?;
@@ -97,6 +101,21 @@ fn check_directory(dir: &Path) -> io::Result<()> {
     if found.mode() & OTHERS_WRITE != 0 {
         let cause = "its directory can be written by its group or by others: chmod go-w";
         return Err(refusal(io::ErrorKind::PermissionDenied, cause));
+    }
+    dir.canonicalize()?.ancestors().skip(1).try_for_each(check_above)
+}
+
+fn check_above(dir: &Path) -> io::Result<()> {
+    let found = fs::symlink_metadata(dir)?;
+    let refused = |what: &str| {
+        let cause = format!("{}, a directory above it, {what}", dir.display());
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, cause))
+    };
+    if found.uid() != 0 && found.uid() != getuid().as_raw() {
+        return refused("is neither the broker's nor root's");
+    }
+    if found.mode() & OTHERS_WRITE != 0 && found.mode() & STICKY == 0 {
+        return refused("can be written by its group or by others: chmod go-w");
     }
     Ok(())
 }

@@ -1,15 +1,19 @@
-//! The audit log of calls that bring no credentials: a session's opening, and each refusal, has one line.
+//! The audit log of calls that bring no credentials: a session's opening, and each refusal, has one line. And what a line
+//! may hold: no more than it should, and no name where none is wanted.
+
+use std::time::SystemTime;
 
 use cupbearer::dev::EDITOR_ROLE_ARN;
 use cupbearer::server::proto::{
-    CloseSessionRequest, ExplainRoleRequest, OpenSessionRequest, UpdateSessionRequest, WatchCredentialsRequest,
+    CloseSessionRequest, ExplainRoleRequest, GetCredentialsRequest, OpenSessionRequest, UpdateSessionRequest,
+    WatchCredentialsRequest,
 };
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
 use crate::refusals::Scene;
 use crate::sessions::with;
-use crate::support::scene::token;
+use crate::support::scene::{EMULATOR, token};
 use crate::support::told::Told;
 
 /// A scenario user's, as the audit log tells it.
@@ -81,6 +85,49 @@ async fn each_refusal_of_a_call_on_a_session_has_a_line() {
     let status = client.close_session(with(&token("alice"), close())).await.unwrap_err();
     refused(&scene, told, status, Code::NotFound).await;
     assert_eq!(settled(&scene).await.audit().len(), 0);
+}
+
+/// A name of 30 KiB of control characters, which JSON spells with six for each, from somebody without a token.
+#[tokio::test]
+async fn what_callers_write_is_cut_and_stays_one_line() {
+    let scene = Scene::new("").await;
+    let mut client = scene.grpc().await;
+    let profile = "\u{1b}\n\u{7f}".repeat(10_000);
+    let told = scene.told();
+    for role in ["", "editor"] {
+        let message = GetCredentialsRequest { profile: profile.clone(), role: role.to_owned(), ..Default::default() };
+        let status = client.get_credentials(with("garbage", message)).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unauthenticated);
+        let message = GetCredentialsRequest { profile: profile.clone(), role: role.to_owned(), ..Default::default() };
+        let status = client.get_credentials(with(&token("alice"), message)).await.unwrap_err();
+        assert_eq!(status.code(), Code::NotFound);
+    }
+    for line in told.audited(&scene.daemon, 4).await {
+        assert_eq!(line["profile"].as_str().unwrap().chars().count(), 256, "{line}");
+        assert!(line.to_string().len() < 4_000, "{line}");
+    }
+    assert_eq!(scene.told().audit().len(), 0, "a line each");
+    assert!(scene.daemon.log().lines().all(|line| line.len() < 4_000), "{}", scene.daemon.log());
+}
+
+#[tokio::test]
+async fn a_hashed_subject_is_one_user_s_and_names_nobody() {
+    let scene = Scene::new("subject = \"hashed\"\n").await;
+    let told = scene.told();
+    for user in ["alice", "bob", "alice"] {
+        assert_eq!(scene.ask("/v1/credentials", &token(user)).await.status, 200);
+    }
+    let refused = scene.ask("/v1/credentials/default/admin", &token("bob")).await;
+    assert_eq!(refused.status, 403, "{refused:?}");
+    let lines = told.audited(&scene.daemon, 4).await;
+    let subjects: Vec<_> = lines.iter().map(|line| line["subject"].as_str().unwrap()).collect();
+    assert_eq!((subjects[0], subjects[1]), (subjects[2], subjects[3]), "{subjects:?}");
+    assert_ne!(subjects[0], subjects[1]);
+    let own = ["alice", "bob"].map(|user| EMULATOR.id_claims(user, SystemTime::now()).unwrap()["sub"].clone());
+    for (line, sub) in lines.iter().flat_map(|line| own.iter().map(move |sub| (line, sub.as_str().unwrap()))) {
+        assert!(line["subject"].as_str().unwrap().starts_with("sha256:"), "{line}");
+        assert!(!line.to_string().contains(sub), "{line}");
+    }
 }
 
 /// A place in the logs with nothing under way before it: what was asked before has its line.

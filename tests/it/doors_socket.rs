@@ -13,6 +13,7 @@ use tonic::{Code, Request, Status};
 
 use crate::attacks::Ground;
 use crate::support::daemon::Daemon;
+use crate::support::line::Line;
 use crate::support::scene::{Scene, token};
 use crate::support::settings::Settings;
 
@@ -67,6 +68,26 @@ async fn the_brokers_own_user_is_served_and_named_in_the_audit_log() {
     assert!(!socket.exists(), "the file is gone at the end");
     let peer = format!("\"listener\":\"grpc_uds\",\"peer\":\"uid:{}\"", getuid().as_raw());
     assert!(scene.daemon.out().contains(&peer), "{}", scene.daemon.out());
+}
+
+/// Whoever reaches loopback can take all places that there are for everybody; the socket has its own.
+#[tokio::test]
+async fn a_full_house_has_room_for_the_socket() {
+    let (_dir, socket) = place();
+    let more = format!("grpc_uds = {socket:?}\n---[limits]\nconnections = 3\n");
+    let scene = Scene::with(&more, "authenticated_role").await;
+    assert_eq!(scene.ask("/v1/credentials", &token("alice")).await.status, 200);
+    let mut lines = Vec::new();
+    for _ in 0..3 {
+        let mut line = Line::open(scene.http).await.unwrap();
+        assert_eq!(line.ask("/v1/credentials", &token("alice")).await.unwrap().status, 200);
+        lines.push(line);
+    }
+    assert_eq!(scene.ask("/v1/credentials", &token("alice")).await.status, 503, "the house is full");
+    for _ in 0..3 {
+        assert!(ask(&socket, &token("alice")).await.is_ok());
+    }
+    assert_eq!(lines[0].ask("/v1/credentials", &token("alice")).await.unwrap().status, 200);
 }
 
 #[tokio::test]
@@ -156,5 +177,16 @@ async fn a_place_that_is_not_safe_is_refused() {
         fs::create_dir(&other).unwrap();
         chown(&other, Some(1), None).unwrap();
         told(&other.join("grpc.sock"), "neither the broker's nor root's").await;
+        let below = other.join("below");
+        fs::create_dir(&below).unwrap();
+        told(&below.join("grpc.sock"), "a directory above it, is neither the broker's nor root's").await;
     }
+    let below = dir.path().join("open/below");
+    fs::create_dir_all(&below).unwrap();
+    fs::set_permissions(below.parent().unwrap(), fs::Permissions::from_mode(0o777)).unwrap();
+    told(&below.join("grpc.sock"), "a directory above it, can be written by its group or by others").await;
+    // In a sticky one nobody replaces what is another's.
+    fs::set_permissions(below.parent().unwrap(), fs::Permissions::from_mode(0o1777)).unwrap();
+    let scene = Scene::with(&server(&below.join("grpc.sock"), ""), "authenticated_role").await;
+    assert!(ask(&below.join("grpc.sock"), &token("alice")).await.is_ok(), "{}", scene.daemon.log());
 }

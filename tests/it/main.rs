@@ -45,4 +45,5 @@ mod support;
 mod texts;
 mod third_party;
 mod traces;
+mod unprintable;
 mod upstream;

@@ -259,6 +259,40 @@ async fn what_has_expired_leaves_the_memory() {
     gone(&hunt, &scene, "expired").await;
 }
 
+/// Whose entry had to make room for another's.
+#[tokio::test]
+async fn what_is_pushed_out_leaves_the_memory() {
+    let scene = Scene::edited("---[limits]\nentries = 1\n", "authenticated_role", with_admin_token).await;
+    let mut hunt = Hunt::default();
+    let first = token("pushed-out", 600);
+    hunt.add_token("ID token", &first);
+    add_reply(&mut hunt, &scene.ask("/v1/credentials", &first).await);
+    assert!(!hunt.search(scene.daemon.pid()).is_empty(), "it is held, and would be found");
+    assert_eq!(scene.ask("/v1/credentials", &token("another", 600)).await.status, 200);
+    assert_eq!(scene.metric("cupbearer_entries").await, 1.0);
+    gone(&hunt, &scene, "pushed out").await;
+}
+
+/// Credentials that were renewed, while their user stays.
+#[tokio::test]
+async fn what_is_replaced_leaves_the_memory() {
+    let scene = Scene::edited(MORE, "authenticated_role", with_admin_token).await;
+    let mut hunt = Hunt::default();
+    scene.proxy.bend("GetCredentialsForIdentity", Fault::Expires(8));
+    let token = token("renewed", 600);
+    let first = scene.ask("/v1/credentials", &token).await;
+    add_reply(&mut hunt, &first);
+    assert!(!hunt.search(scene.daemon.pid()).is_empty(), "it is held, and would be found");
+    scene.proxy.mend();
+    let started = Instant::now();
+    while scene.ask("/v1/credentials", &token).await.json()["Token"] == first.json()["Token"] {
+        assert!(started.elapsed() < PATIENCE, "it is not renewed");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(scene.metric("cupbearer_entries").await, 1.0);
+    gone(&hunt, &scene, "replaced").await;
+}
+
 /// Nor is a secret where every user of the machine can see it, or whatever the program might start.
 #[tokio::test]
 async fn no_secret_is_an_argument_or_in_the_environment() {

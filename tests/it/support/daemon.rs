@@ -20,8 +20,8 @@ pub struct Daemon {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
     out: Arc<Mutex<String>>,
-    /// Whether nobody reads the log.
-    blocked: Arc<AtomicBool>,
+    /// Whether nobody reads the log, and whether nobody reads stdout.
+    blocked: [Arc<AtomicBool>; 2],
     readers: Vec<JoinHandle<()>>,
 }
 
@@ -36,14 +36,13 @@ impl Daemon {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let out = Arc::new(Mutex::new(String::new()));
-        let blocked = Arc::new(AtomicBool::new(false));
-        let (stderr, lines, pause) = (child.stderr.take().unwrap(), Arc::clone(&log), Arc::clone(&blocked));
+        let blocked = <[Arc<AtomicBool>; 2]>::default();
+        let [pause, pause_out] = blocked.clone();
+        let (stderr, lines) = (child.stderr.take().unwrap(), Arc::clone(&log));
         let read_log = move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 lines.lock().unwrap().push(line);
-                while pause.load(Ordering::Relaxed) {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
+                wait_while(&pause);
             }
         };
         let (mut stdout, text) = (child.stdout.take().unwrap(), Arc::clone(&out));
@@ -51,6 +50,7 @@ impl Daemon {
             let mut buffer = [0; 4096];
             while let Ok(length @ 1..) = stdout.read(&mut buffer) {
                 text.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..length]));
+                wait_while(&pause_out);
             }
         };
         Self { child, log, out, blocked, readers: vec![std::thread::spawn(read_log), std::thread::spawn(read_out)] }
@@ -98,6 +98,11 @@ impl Daemon {
         self.log.lock().unwrap().join("\n")
     }
 
+    /// How many lines that is.
+    pub fn log_lines(&self) -> usize {
+        self.log.lock().unwrap().len()
+    }
+
     /// Everything on stdout so far.
     pub fn out(&self) -> String {
         self.out.lock().unwrap().clone()
@@ -135,7 +140,12 @@ impl Daemon {
 
     /// From now on nobody reads the log, or somebody does again: what is in the pipe stays there.
     pub fn block_log(&self, blocked: bool) {
-        self.blocked.store(blocked, Ordering::Relaxed);
+        self.blocked[0].store(blocked, Ordering::Relaxed);
+    }
+
+    /// The same for stdout.
+    pub fn block_out(&self, blocked: bool) {
+        self.blocked[1].store(blocked, Ordering::Relaxed);
     }
 
     /// What the system says of the process's memory, in KiB: a line of `/proc/PID/status`.
@@ -157,31 +167,49 @@ impl Daemon {
 
     /// Waits for the end, and then for the last of the log.
     pub async fn ended(&mut self) -> ExitStatus {
-        let started = tokio::time::Instant::now();
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(started.elapsed() < PATIENCE, "it did not end:\n{}", self.log());
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        };
+        let status = self.exited().await;
         self.readers.drain(..).for_each(|reader| reader.join().unwrap());
         status
     }
 
+    /// Waits for the end alone.
+    pub async fn exited(&mut self) -> ExitStatus {
+        let started = tokio::time::Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(started.elapsed() < PATIENCE, "it did not end:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     fn logged_address(&self, listener: &str) -> Option<SocketAddr> {
         let log = self.log.lock().unwrap();
-        let lines = log.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let mut bound = lines.filter(|line| line["message"] == "listening" && line["listener"] == listener);
-        bound.next()?["address"].as_str()?.parse().ok()
+        let for_people = format!("listening listener=\"{listener}\" address=");
+        log.iter().find_map(|line| match serde_json::from_str::<Value>(line) {
+            Ok(line) if line["message"] == "listening" && line["listener"] == listener => {
+                line["address"].as_str()?.parse().ok()
+            }
+            Ok(_) => None,
+            Err(_) => line.split_once(&for_people)?.1.split(' ').next()?.parse().ok(),
+        })
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        // Or the readers would stay.
+        self.blocked.iter().for_each(|blocked| blocked.store(false, Ordering::Relaxed));
         // It may have ended already.
         self.child.kill().ok();
         self.child.wait().ok();
+    }
+}
+
+fn wait_while(blocked: &AtomicBool) {
+    while blocked.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
