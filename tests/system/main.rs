@@ -23,6 +23,7 @@ mod release;
 mod scenario;
 mod soak;
 mod status;
+mod strangers;
 mod threads;
 
 use std::process::{Command, Output, Stdio};
