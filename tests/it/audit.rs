@@ -1,6 +1,8 @@
 //! The audit log of calls that bring no credentials: a session's opening, and each refusal, has one line. And what a line
 //! may hold: no more than it should, and no name where none is wanted.
 
+use std::fs;
+use std::path::Path;
 use std::time::SystemTime;
 
 use cupbearer::dev::EDITOR_ROLE_ARN;
@@ -8,6 +10,7 @@ use cupbearer::server::proto::{
     CloseSessionRequest, ExplainRoleRequest, GetCredentialsRequest, OpenSessionRequest, UpdateSessionRequest,
     WatchCredentialsRequest,
 };
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
@@ -127,6 +130,34 @@ async fn a_hashed_subject_is_one_user_s_and_names_nobody() {
     for (line, sub) in lines.iter().flat_map(|line| own.iter().map(move |sub| (line, sub.as_str().unwrap()))) {
         assert!(line["subject"].as_str().unwrap().starts_with("sha256:"), "{line}");
         assert!(!line.to_string().contains(sub), "{line}");
+    }
+}
+
+/// A rename and a SIGHUP, as logrotate has it, again and again while users ask: each decision has its line, in one of the
+/// files.
+#[tokio::test]
+async fn rotation_loses_no_line() {
+    let scene = Scene::new("").await;
+    let (log, tokens) = (scene.audit_log(), [token("alice"), token("bob")]);
+    let lines = |file: &Path| fs::read_to_string(file).map_or(0, |text| text.lines().count());
+    let rotated = |number: usize| log.with_extension(number.to_string());
+    for number in 0..5 {
+        for token in tokens.iter().cycle().take(20) {
+            assert_eq!(scene.ask("/v1/credentials", token).await.status, 200);
+        }
+        fs::rename(&log, rotated(number)).unwrap();
+        scene.daemon.signal(Signal::HUP);
+        // The next one has to be there before it can be renamed in turn.
+        assert_eq!(scene.ask("/v1/credentials", &tokens[0]).await.status, 200);
+        assert!(scene.daemon.wait_for(|_| (lines(&log) > 0).then_some(())).await.is_some(), "no new file");
+    }
+    let all = || (0..5).map(rotated).map(|file| lines(&file)).sum::<usize>() + lines(&log);
+    assert!(scene.daemon.wait_for(|_| (all() == 5 * 21).then_some(())).await.is_some(), "{} lines", all());
+    for file in (0..5).map(rotated).chain([log.clone()]) {
+        for line in fs::read_to_string(&file).unwrap().lines() {
+            let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
+            assert_eq!(line["decision"], "issued", "{line}");
+        }
     }
 }
 

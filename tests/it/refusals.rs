@@ -1,6 +1,7 @@
 //! What AWS refuses in the flows where we choose the role: the embedded emulator says AWS's own texts, and the caller
 //! hears the table's row, the log and the audit log the hint.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -45,7 +46,12 @@ impl Scene {
 
     /// What is told from now on.
     pub fn told(&self) -> Told {
-        Told::from_now(&self.daemon, &self.dir.path().join("audit.jsonl"))
+        Told::from_now(&self.daemon, &self.audit_log())
+    }
+
+    /// The file of the audit log.
+    pub fn audit_log(&self) -> PathBuf {
+        self.dir.path().join("audit.jsonl")
     }
 }
 

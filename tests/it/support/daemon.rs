@@ -15,6 +15,9 @@ use serde_json::Value;
 /// How long anything of the program may take before the test gives up; a bound, not an expectation.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Where a program that was built with `-C instrument-coverage` puts what it counts.
+const COVERAGE: &str = "LLVM_PROFILE_FILE";
+
 /// A running `cupbearer`; it is killed when dropped.
 pub struct Daemon {
     child: Child,
@@ -219,5 +222,7 @@ pub fn command(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
     let own = std::env::var_os("CUPBEARER_BINARY");
     let mut command = Command::new(own.unwrap_or_else(|| env!("CARGO_BIN_EXE_cupbearer").into()));
     command.args(arguments).env_clear().envs(variables.iter().copied()).stdin(Stdio::null());
+    // Where the lines that are run are counted, the program's are.
+    command.envs(std::env::var_os(COVERAGE).map(|file| (COVERAGE, file)));
     command
 }
