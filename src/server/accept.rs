@@ -179,7 +179,7 @@ where
     }
 }
 
-/// The same for a door that takes no bodies, and can be strict about line breaks.
+/// The same for a door that is strict about line breaks.
 pub(super) async fn serve_http1_heads<F, S>(stream: TcpStream, limits: Limits, phase: watch::Receiver<Phase>, answer: F)
 where
     F: Fn(Request<Incoming>) -> S,

@@ -22,9 +22,10 @@ use crate::broker::Selector;
 use crate::digest::sha256;
 use crate::error::{Error, Kind};
 use crate::metrics::{Listener, Outcome};
-use crate::server::accept::serve_http1;
+use crate::server::accept::serve_http1_heads;
 use crate::server::guard::Guard;
-use crate::server::http::{ServeFuture, bearer};
+use crate::server::http::{ServeFuture, bearer, check_framing, has_body, refused};
+use crate::server::lines::as_sent;
 use crate::server::{House, Phase, reply, status, tls};
 
 /// Prometheus's text format 0.0.4.
@@ -56,7 +57,7 @@ fn serving(door: Door) -> impl Fn(TcpStream, watch::Receiver<Phase>) -> ServeFut
         let door = Arc::clone(&door);
         Box::pin(async move {
             let limits = door.house.settings.now().limits;
-            serve_http1(stream, limits, phase, |request| answer(&door, request)).await;
+            serve_http1_heads(stream, limits, phase, |request| answer(&door, request)).await;
         })
     }
 }
@@ -65,12 +66,13 @@ async fn answer(door: &Door, request: Request<Incoming>) -> Response<Full<Bytes>
     let house = &door.house;
     let started = house.clock.boot();
     let trail = house.trail(door.listener, request.headers());
+    let has_body = has_body(request.headers());
     let (response, outcome) = match page(door, request).await {
         Ok(response) if response.status() == StatusCode::OK => (response, Outcome::Ok),
         Ok(response) => (response, Outcome::Unavailable),
         Err(error) => {
             house.reporter.tell(door.listener, &error, &trail);
-            (reply::response(error.kind()), reply::row(error.kind()).outcome)
+            (refused(&error, has_body, trail.id()), reply::row(error.kind()).outcome)
         }
     };
     house.answered(door.listener, outcome, started);
@@ -81,6 +83,7 @@ async fn page(door: &Door, request: Request<Incoming>) -> Result<Response<Full<B
     let house = &door.house;
     let settings = house.settings.now();
     door.guard.check(settings.limits, request.version(), request.uri(), request.headers())?;
+    check_framing(request.headers())?;
     if let (Listener::Admin, &Method::POST, "/purge", Some(token)) =
         (door.listener, request.method(), request.uri().path(), &settings.admin_token)
     {
@@ -88,6 +91,9 @@ async fn page(door: &Door, request: Request<Incoming>) -> Result<Response<Full<B
     }
     if request.method() != Method::GET {
         return Err(Error::new(Kind::MethodNotAllowed, "the method is not GET"));
+    }
+    if has_body(request.headers()) {
+        return Err(Error::new(Kind::RequestTooLarge, "a GET with a body"));
     }
     match request.uri().path() {
         "/livez" => Ok(reply::json(StatusCode::OK, Bytes::from_static(br#"{"alive":true}"#))),
@@ -125,7 +131,7 @@ async fn purge(house: &House, own: &SecretString, request: Request<Incoming>) ->
     let body = Limited::new(request.into_body(), PURGE_BYTES).collect();
     let body = tokio::time::timeout(PURGE_TIMEOUT, body).await.map_err(|_elapsed| not_a_purge())?;
     let body = body.map_err(|_| Error::new(Kind::RequestTooLarge, "the body of a purge is larger than 8 KiB"))?;
-    let typed: Purge = serde_json::from_slice(&body.to_bytes()).map_err(|_| not_a_purge())?;
+    let typed: Purge = serde_json::from_slice(&as_sent(&body.to_bytes())).map_err(|_| not_a_purge())?;
     let selector = typed.selector().ok_or_else(not_a_purge)?;
     let what = match &selector {
         Selector::All => "all",

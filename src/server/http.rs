@@ -101,7 +101,7 @@ fn answer<'a>(
     let done = match std::panic::catch_unwind(work).unwrap_or_else(|_panic| Err(house.panicked())) {
         Ok(None) => return Either::Right(Box::pin(at_length(turn, request))),
         Ok(Some((response, outcome))) => turn.end(response, outcome),
-        Err(error) => turn.refuse(error, None, &request),
+        Err(error) => turn.refuse(error, None, request.headers()),
     };
     Either::Left(ready(done))
 }
@@ -125,9 +125,10 @@ impl Turn<'_> {
         response
     }
 
-    fn refuse(&self, error: Error, asked: Option<&Ask>, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    fn refuse(&self, error: Error, asked: Option<&Ask>, headers: &HeaderMap) -> Response<Full<Bytes>> {
         self.house.reporter.tell(Listener::Http, &error, &self.trail);
-        let (response, outcome) = (refused(&error, request, self.trail.id()), reply::row(error.kind()).outcome);
+        let (response, outcome) =
+            (refused(&error, has_body(headers), self.trail.id()), reply::row(error.kind()).outcome);
         self.house.audited(Listener::Http, self.peer, &self.trail, asked, &Err(error));
         self.end(response, outcome)
     }
@@ -140,12 +141,7 @@ fn at_once(turn: &Turn<'_>, guard: &Guard, request: &Request<Incoming>) -> Resul
     if request.method() != Method::GET {
         return Err(Error::new(Kind::MethodNotAllowed, "the method is not GET"));
     }
-    if is_ambiguous(headers) {
-        return Err(Error::new(Kind::InvalidRequest, "where the request ends can be read in two ways"));
-    }
-    if headers.get_all(UPGRADE).iter().any(|protocol| protocol != "h2c") {
-        return Err(Error::new(Kind::InvalidRequest, "no other protocol is spoken here (Upgrade)"));
-    }
+    check_framing(headers)?;
     if has_body(headers) {
         return Err(Error::new(Kind::RequestTooLarge, "a GET with a body"));
     }
@@ -181,7 +177,7 @@ async fn at_length(turn: Turn<'_>, request: Request<Incoming>) -> Response<Full<
             house.audited(Listener::Http, turn.peer, &turn.trail, asked.as_ref(), &Ok(grant));
             turn.end(response, outcome)
         }
-        Err(error) => turn.refuse(error, asked.as_ref(), &request),
+        Err(error) => turn.refuse(error, asked.as_ref(), request.headers()),
     }
 }
 
@@ -276,6 +272,17 @@ pub(super) fn bearer_text(headers: &HeaderMap) -> Result<&str, Error> {
     Ok(token)
 }
 
+/// Whether there is one request here, and one protocol.
+pub(super) fn check_framing(headers: &HeaderMap) -> Result<(), Error> {
+    if is_ambiguous(headers) {
+        return Err(Error::new(Kind::InvalidRequest, "where the request ends can be read in two ways"));
+    }
+    if headers.get_all(UPGRADE).iter().any(|protocol| protocol != "h2c") {
+        return Err(Error::new(Kind::InvalidRequest, "no other protocol is spoken here (Upgrade)"));
+    }
+    Ok(())
+}
+
 /// What two readers may take for two requests, or for one (RFC 9112 section 6.3). Those that hyper takes at all: a coding
 /// that is not `chunked`, or a length beside one.
 fn is_ambiguous(headers: &HeaderMap) -> bool {
@@ -285,7 +292,7 @@ fn is_ambiguous(headers: &HeaderMap) -> bool {
         || headers.get_all(CONTENT_LENGTH).iter().count() > 1
 }
 
-fn has_body(headers: &HeaderMap) -> bool {
+pub(super) fn has_body(headers: &HeaderMap) -> bool {
     headers.contains_key(TRANSFER_ENCODING) || headers.get_all(CONTENT_LENGTH).iter().any(|length| length != "0")
 }
 
@@ -302,15 +309,17 @@ fn granted(credentials: &Credentials) -> Response<Full<Bytes>> {
     response
 }
 
-fn refused(error: &Error, request: &Request<Incoming>, request_id: u64) -> Response<Full<Bytes>> {
+/// A refusal of a request, whose body, if it has one, is not read.
+pub(super) fn refused(error: &Error, has_body: bool, request_id: u64) -> Response<Full<Bytes>> {
     let mut response = reply::response(error.kind());
     response.headers_mut().insert("cupbearer-request-id", request_id.into());
-    if has_body(request.headers()) {
-        // The body is not read; what follows on this connection could be taken for a request.
+    let is_too_large = error.kind() == Kind::RequestTooLarge;
+    if has_body || is_too_large {
+        // What follows of a body could be taken for a request; and who sends too much may have more of it.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        if error.kind() == Kind::RequestTooLarge {
-            *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
-        }
+    }
+    if has_body && is_too_large {
+        *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
     }
     response
 }

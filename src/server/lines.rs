@@ -9,7 +9,7 @@ use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A connection on which every LF follows a CR; one that does not is read as NUL, which no part of a head may hold, so that
-/// the request is refused as malformed. For doors that read heads only.
+/// the request is refused as malformed. In a body it is read so as well: see [`as_sent`].
 pub(super) struct Lines<S> {
     stream: S,
     /// The last byte that was read.
@@ -70,6 +70,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Lines<S> {
     }
 }
 
+/// A body as it was sent, of a kind that holds no NUL of its own: JSON escapes it.
+pub(super) fn as_sent(body: &[u8]) -> Vec<u8> {
+    body.iter().map(|byte| if *byte == 0 { b'\n' } else { *byte }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,5 +95,7 @@ mod tests {
         assert_eq!(checked(&["a\r", "\nb"]), "a\r\nb", "across reads");
         assert_eq!(checked(&["\na\nb\r\n\n"]), "\0a\0b\r\n\0");
         assert_eq!(checked(&["a", "\n"]), "a\0");
+        let body = "{\n  \"all\": true\r\n}\n";
+        assert_eq!(as_sent(checked(&[body]).as_bytes()), body.as_bytes());
     }
 }

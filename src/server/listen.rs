@@ -9,7 +9,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tracing::{debug, info, warn};
 
+use crate::clock::Clock;
 use crate::metrics::Listener;
+use crate::server::report::Budget;
 
 /// A listener whose connections one accept loop can serve.
 pub trait Listen {
@@ -39,7 +41,7 @@ impl Listen for TcpListener {
         loop {
             let (stream, peer) = Self::accept(self).await?;
             if !is_plausible(stream.local_addr()?.ip(), peer.ip()) {
-                warn!(%peer, "a connection to loopback or a link-local address came from elsewhere and is closed");
+                tell_of(peer, &STRANGERS, Clock::system().boot().as_secs());
                 continue;
             }
             // Without it an answer may wait 40 ms for an acknowledgement.
@@ -48,6 +50,15 @@ impl Listen for TcpListener {
             }
             return Ok(stream);
         }
+    }
+}
+
+/// How often strangers are told of, at all doors together: who reaches one from elsewhere can send as many as it likes.
+static STRANGERS: Budget = Budget::new();
+
+fn tell_of(peer: SocketAddr, budget: &Budget, second: u64) {
+    if let Some(withheld) = budget.take(second) {
+        warn!(%peer, withheld, "a connection to loopback or a link-local address came from elsewhere and is closed");
     }
 }
 
@@ -104,6 +115,9 @@ fn is_plausible(own: IpAddr, peer: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Seek};
+    use std::sync::Arc;
+
     use super::*;
 
     /// The hops that an accepted connection's answers may make.
@@ -124,6 +138,22 @@ mod tests {
         assert_eq!(hops("127.0.0.1:0").await, 1);
         assert_eq!(hops("[::1]:0").await, 1);
         assert!(hops("0.0.0.0:0").await > 1, "others reach far");
+    }
+
+    #[test]
+    fn strangers_by_the_thousand_are_told_of_in_few_lines() {
+        let written = Arc::new(tempfile::tempfile().unwrap());
+        let log = tracing_subscriber::fmt().with_ansi(false).with_writer(Arc::clone(&written)).finish();
+        let (budget, peer) = (Budget::new(), SocketAddr::from(([10, 0, 0, 7], 1)));
+        tracing::subscriber::with_default(log, || {
+            (0..1_000).for_each(|_| tell_of(peer, &budget, 7));
+            tell_of(peer, &budget, 8);
+        });
+        let mut lines = String::new();
+        (&*written).rewind().unwrap();
+        (&*written).read_to_string(&mut lines).unwrap();
+        let (told, last) = (lines.lines().count(), lines.lines().last().unwrap_or_default());
+        assert!((2..=50).contains(&told) && last.contains("withheld=980"), "{told}: {last}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::error::{Error, Kind};
 use crate::metrics::Listener;
 use crate::trace::Trail;
 
-/// Lines of one level in one second. Anybody on loopback can send garbage by the thousand, and an outage fails every
+/// Lines of one kind in one second. Anybody on loopback can send garbage by the thousand, and an outage fails every
 /// miss; the metrics count them all.
 const LINES_PER_SECOND: u64 = 20;
 
@@ -20,9 +20,8 @@ pub(super) struct Reporter {
     notices: Budget,
 }
 
-/// How many lines of one level the present second has had.
-#[derive(Default)]
-struct Budget {
+/// How many lines of one kind the present second has had.
+pub(super) struct Budget {
     second: AtomicU64,
     lines: AtomicU64,
     withheld: AtomicU64,
@@ -30,7 +29,7 @@ struct Budget {
 
 impl Reporter {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { clock, warnings: Budget::default(), notices: Budget::default() }
+        Self { clock, warnings: Budget::new(), notices: Budget::new() }
     }
 
     /// Tells of `error`. What callers bring about all day is not a warning.
@@ -51,9 +50,13 @@ impl Reporter {
 }
 
 impl Budget {
+    pub(super) const fn new() -> Self {
+        Self { second: AtomicU64::new(0), lines: AtomicU64::new(0), withheld: AtomicU64::new(0) }
+    }
+
     /// How many lines were withheld since the last one, if there is room for one now. Two threads that meet at the
     /// turn of a second may let a few lines more through.
-    fn take(&self, second: u64) -> Option<u64> {
+    pub(super) fn take(&self, second: u64) -> Option<u64> {
         if self.second.swap(second, Ordering::Relaxed) != second {
             self.lines.store(0, Ordering::Relaxed);
         }
@@ -71,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_flood_is_cut_and_counted() {
-        let budget = Budget::default();
+        let budget = Budget::new();
         let told = (0..1_000).filter_map(|_| budget.take(7)).count();
         assert_eq!(told as u64, LINES_PER_SECOND);
         assert_eq!(budget.take(8), Some(1_000 - LINES_PER_SECOND), "the next second tells how many there were");

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use cupbearer::dev::{ADMIN_ROLE_ARN, EDITOR_ROLE_ARN};
-use cupbearer::server::proto::{CredentialBrokerClient, GetCredentialsRequest, GetCredentialsResponse};
+use cupbearer::server::proto::{
+    CredentialBrokerClient, GetCredentialsRequest, GetCredentialsResponse, WatchCredentialsRequest,
+};
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
@@ -12,6 +14,7 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 use tonic_types::StatusExt;
 
+use crate::sessions::with;
 use crate::support::proxy::Fault;
 use crate::support::scene::{Scene, token};
 
@@ -169,6 +172,38 @@ async fn who_watches_health_does_not_hold_the_end_up() {
     scene.daemon.terminate();
     scene.daemon.ended().await;
     assert!(!scene.daemon.log().contains("are cut"), "{}", scene.daemon.log());
+}
+
+/// Health is for everybody, without a token: who watches it by the dozen leaves room for calls all the same.
+#[tokio::test]
+async fn watches_leave_room_for_calls() {
+    const WATCHES: usize = 48;
+    let scene = Scene::new().await;
+    let channel = channel(scene.grpc).await;
+    let mut health = HealthClient::new(channel.clone());
+    let mut watched = Vec::new();
+    for _ in 0..WATCHES {
+        let mut stream = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+        assert!(stream.message().await.unwrap().is_some());
+        watched.push(stream);
+    }
+    let full = (Code::ResourceExhausted, "TOO_MANY_REQUESTS".to_owned(), true);
+    for _ in 0..3 {
+        assert_eq!(reason(&health.watch(HealthCheckRequest::default()).await.unwrap_err()), full);
+    }
+    let mut client = CredentialBrokerClient::new(channel.clone());
+    let request = with(&token("alice"), WatchCredentialsRequest::default());
+    assert_eq!(reason(&client.watch_credentials(request).await.unwrap_err()), full);
+    assert!(health.check(HealthCheckRequest::default()).await.is_ok());
+    assert!(ask_on(channel, &token("alice"), "", None).await.is_ok());
+    watched.pop();
+    let again = async {
+        // The place is free when the broker has heard of it.
+        while health.watch(HealthCheckRequest::default()).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), again).await.expect("no place becomes free");
 }
 
 #[tokio::test]

@@ -12,7 +12,8 @@ use crate::support::scene::Scene;
 const ADMIN: &str = "an-admin-token-of-some-length";
 
 async fn purge(scene: &Scene, body: Value) -> http::Reply {
-    let body = body.to_string();
+    // With line feeds, as people type it.
+    let body = format!("{body:#}");
     let length = body.len().to_string();
     let headers = [("Authorization", ADMIN), ("Content-Length", length.as_str())];
     http::send(scene.admin, &(http::request("POST", "/purge", scene.admin, &headers) + &body)).await

@@ -3,6 +3,7 @@
 
 mod direct;
 mod frames;
+mod health;
 mod message;
 mod pulse;
 mod reflection;
@@ -23,14 +24,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::MissedTickBehavior;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tonic::{Code, Status};
-use tonic_health::ServingStatus;
 use tower_service::Service;
 use tracing::debug;
 
@@ -50,8 +50,10 @@ use crate::trace::Trail;
 
 use frames::Frames;
 use message::Message;
-use pulse::{Counted, Fate, LOOK, Pulse, Seen};
+use pulse::{Counted, Fate, LOOK, Lasting, Pulse, Seen};
 use service::Grpc;
+
+pub(super) use health::watch_health;
 
 /// Most requests at once on one connection.
 const STREAMS: u32 = 64;
@@ -65,22 +67,16 @@ const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::fro
 /// Longest message; ours are a few hundred bytes.
 const MESSAGE_BYTES: usize = 32 * 1024;
 
-/// How the calls are named whose answers have no end: WatchCredentials, and the health service's Watch.
-const WATCH: [&str; 2] = ["/WatchCredentials", "/Watch"];
+/// How the calls are named whose answers have no end.
+const WATCH: [(&str, Lasting); 2] = [
+    ("/cupbearer.v1.CredentialBroker/WatchCredentials", Lasting::Credentials),
+    ("/grpc.health.v1.Health/Watch", Lasting::Health),
+];
 
 /// Bytes of one frame, of one stream's messages that wait to be read, and of its answers that wait to be sent: a message fits.
 const FRAME_BYTES: u32 = 16 * 1024;
 const STREAM_WINDOW: u32 = 64 * 1024;
 const SEND_BYTES: usize = 64 * 1024;
-
-/// What every HTTP/2 connection begins with.
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// How often the health service looks whether readiness has changed.
-const HEALTH_PERIOD: Duration = Duration::from_millis(250);
-
-/// The service's name, as health checks ask for it.
-const SERVICE: &str = "cupbearer.v1.CredentialBroker";
 
 /// What each connection of this door is served with.
 pub(super) fn door(
@@ -133,9 +129,7 @@ struct Door {
 impl Door {
     fn new(house: &Arc<House>, guard: Guard) -> Self {
         let service = CredentialBrokerServer::new(Grpc(Arc::clone(house))).max_decoding_message_size(MESSAGE_BYTES);
-        let health = tonic_health::server::HealthService::from_health_reporter(house.health.clone());
-        let health = tonic_health::pb::health_server::HealthServer::new(health);
-        let routes = reflection::add(Routes::new(service).add_service(health)).prepare();
+        let routes = reflection::add(Routes::new(service).add_service(health::server(house))).prepare();
         Self { house: Arc::clone(house), guard, routes }
     }
 }
@@ -165,52 +159,33 @@ impl Connection {
         house.audited(self.listener, self.peer, trail, ask, done);
     }
 
-    /// A watch lives for as long as its token; some streams are kept for calls that do not.
-    fn place_to_watch(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.watches).try_acquire_owned().ok()
+    /// A watch lives for as long as its token, or as this connection; some streams are kept for calls that do not.
+    fn place_to_watch(&self) -> Result<OwnedSemaphorePermit, Error> {
+        let full = |_| Error::new(Kind::TooManyRequests, "this connection has as many watches as one may have");
+        Arc::clone(&self.watches).try_acquire_owned().map_err(full)
     }
 }
 
-/// Keeps the health service as ready as the house is. At the end it ends those who watch: they would hold their
-/// connections open.
-pub(super) async fn watch_health(house: &House) {
-    let (mut phase, mut health) = (house.phase.clone(), house.health.clone());
-    let mut told = None;
-    loop {
-        let ready = house.waiting_for().is_empty();
-        if told != Some(ready) {
-            told = Some(ready);
-            let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
-            for service in ["", SERVICE] {
-                health.set_service_status(service, status).await;
-            }
-        }
-        if tokio::time::timeout(HEALTH_PERIOD, stopping(&mut phase)).await.is_ok() {
-            for service in ["", SERVICE] {
-                health.clear_service_status(service).await;
-            }
-            return;
-        }
-    }
-}
-
+/// Serves `stream` until its end.
 async fn enter(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     phase: watch::Receiver<Phase>,
     door: &Arc<Door>,
     connection: Connection,
 ) {
-    if let Some(stream) = speaks_http2(stream).await {
-        serve(stream, phase, door, connection).await;
+    let Some(mut frames) = Frames::open(stream).await else { return };
+    if let Err(error) = serve(&mut frames, phase, door, connection).await {
+        debug!(%error, "a connection ended early");
+        frames.farewell().await;
     }
 }
 
 async fn serve(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    stream: &mut Frames<impl AsyncRead + AsyncWrite + Unpin + Send + 'static>,
     mut phase: watch::Receiver<Phase>,
     door: &Arc<Door>,
     connection: Connection,
-) {
+) -> hyper::Result<()> {
     let limits = door.house.settings.now().limits;
     let door = Arc::clone(door);
     let pulse = Arc::new(Pulse::default());
@@ -220,9 +195,9 @@ async fn serve(
         request.extensions_mut().insert(connection.clone());
         let (door, connection, pulse) = (Arc::clone(&door), connection.clone(), Arc::clone(&felt));
         async move {
-            let watch = WATCH.iter().any(|name| request.uri().path().ends_with(name));
+            let lasting = WATCH.iter().find(|(path, _)| request.uri().path() == *path).map(|(_, lasting)| *lasting);
             let answer = answer(&door, &connection, request.map(Message::new)).await;
-            Ok::<_, Infallible>(Counted::response(answer, &pulse, watch))
+            Ok::<_, Infallible>(Counted::response(answer, &pulse, lasting))
         }
     });
     let serving = builder(limits).serve_connection(TokioIo::new(Patient::new(stream)), service);
@@ -230,22 +205,22 @@ async fn serve(
     let (mut seen, mut looks) = (Seen::default(), tokio::time::interval(LOOK));
     looks.reset();
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let ended = loop {
+    loop {
         tokio::select! {
-            ended = serving.as_mut() => break ended,
+            ended = serving.as_mut() => return ended,
             _ = looks.tick() => match pulse.look(&mut seen) {
                 Fate::Stays => {}
                 Fate::Leaves => serving.as_mut().graceful_shutdown(),
-                Fate::Ends => return debug!("a connection took no answer, or asked for none, and is closed"),
+                Fate::Ends => {
+                    debug!("a connection took no answer, asked for none, or did not leave, and is closed");
+                    return Ok(());
+                }
             },
             () = stopping(&mut phase) => {
                 serving.as_mut().graceful_shutdown();
-                break serving.await;
+                return serving.await;
             }
         }
-    };
-    if let Err(error) = ended {
-        debug!(%error, "a connection ended early");
     }
 }
 
@@ -271,14 +246,10 @@ async fn judged(
     if let Err(error) = judge(door, connection, &request) {
         return refuse(house, listener, trail, &error);
     }
-    let path = request.uri().path();
-    let reflection = path.starts_with(reflection::PREFIX);
-    if reflection && !house.settings.now().grpc_reflection {
+    if request.uri().path().starts_with(reflection::PREFIX) && !house.settings.now().grpc_reflection {
         return refuse(house, listener, trail, &Error::new(Kind::MethodNotAllowed, "server.grpc_reflection is off"));
     }
-    let others = reflection || path.starts_with("/grpc.health.v1.");
     match AssertUnwindSafe(call(door, connection, trail, request)).catch_unwind().await {
-        Ok(Ok(response)) if others => response,
         Ok(Ok(response)) => match tonics_own(response.headers()) {
             Some(error) => refuse(house, listener, trail, &error),
             None => response,
@@ -347,10 +318,11 @@ fn refuse(house: &House, listener: Listener, trail: &Trail, error: &Error) -> Ht
     service::status(error, trail.id()).into_http()
 }
 
-/// The failure that tonic found by itself, before our code saw the call; ours carry details, tonic's do not.
+/// The failure that tonic found by itself, before our code saw the call; ours carry details, tonic's do not. That there is no
+/// such service is what the health service answers.
 fn tonics_own(headers: &HeaderMap) -> Option<Error> {
     let status = Status::from_header_map(headers)?;
-    if status.code() == Code::Ok || !status.details().is_empty() {
+    if matches!(status.code(), Code::Ok | Code::NotFound) || !status.details().is_empty() {
         return None;
     }
     Some(match status.code() {
@@ -360,18 +332,6 @@ fn tonics_own(headers: &HeaderMap) -> Option<Error> {
         }
         _ => Error::new(Kind::InvalidRequest, "the message is not what the method takes"),
     })
-}
-
-/// Waits for the preface of HTTP/2 (RFC 9113 section 3.4), for as long as a first byte may take: hyper waits for it
-/// without end. What was read is put before what is still to come.
-async fn speaks_http2(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-) -> Option<impl AsyncRead + AsyncWrite + Unpin + Send + 'static> {
-    let (mut reader, writer) = tokio::io::split(stream);
-    let mut preface = [0; PREFACE.len()];
-    let read = tokio::time::timeout(FIRST_BYTE_TIMEOUT, reader.read_exact(&mut preface)).await;
-    let spoken = matches!(read, Ok(Ok(_))) && preface == *PREFACE;
-    spoken.then(|| tokio::io::join(PREFACE.chain(Frames::new(reader)), writer))
 }
 
 /// HTTP/2 alone, with its bounds: hyper's own are 200 streams and 16 KiB of headers, too many and too small.

@@ -70,14 +70,11 @@ impl CredentialBroker for Grpc {
         let ask = ask(message.profile, message.role, message.session_policy, message.policy_arns);
         let hold = house.settings.now().longest_hold;
         let opened = match (token(&call.headers, &call.connection), call.connection.place_to_watch()) {
-            (Ok(token), Some(place)) => {
+            (Ok(token), Ok(place)) => {
                 let watch = Watch::open(&house.broker, token, ask.clone(), hold).await;
                 watch.map(|watch| (watch, place))
             }
-            (Ok(_), None) => {
-                Err(Error::new(Kind::TooManyRequests, "this connection has as many watches as one may have"))
-            }
-            (Err(error), _) => Err(error),
+            (Err(error), _) | (Ok(_), Err(error)) => Err(error),
         };
         let (owner, connection) = (Arc::clone(house), call.connection.clone());
         connection.refusal_audited(house, &call.trail, Some(&ask), &opened);
@@ -172,17 +169,17 @@ impl CredentialBroker for Grpc {
 }
 
 /// One call, taken apart.
-struct Call<'a, M> {
+pub(super) struct Call<'a, M> {
     house: &'a Arc<House>,
     headers: HeaderMap,
-    connection: Connection,
-    trail: Trail,
-    started: Duration,
-    message: M,
+    pub(super) connection: Connection,
+    pub(super) trail: Trail,
+    pub(super) started: Duration,
+    pub(super) message: M,
 }
 
 impl<'a, M> Call<'a, M> {
-    fn new(house: &'a Arc<House>, request: Request<M>) -> Self {
+    pub(super) fn new(house: &'a Arc<House>, request: Request<M>) -> Self {
         let started = house.clock.now().boot;
         let (metadata, extensions, message) = request.into_parts();
         // Every connection of this door gives itself to its requests.
@@ -235,7 +232,7 @@ fn ask(profile: String, role: String, session_policy: String, policy_arns: Vec<S
 }
 
 /// Counts a call, tells of its failure, and gives it its form.
-fn finish<T>(
+pub(super) fn finish<T>(
     house: &House,
     trail: &Trail,
     listener: Listener,

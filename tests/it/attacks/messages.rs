@@ -6,7 +6,24 @@ use super::caller::{Caller, GET_CREDENTIALS, envelope, enveloped};
 /// An input: the call, its headers, its body, and the gRPC statuses it may hear.
 type Case<'a> = (&'a str, Vec<(&'a str, &'a str)>, Vec<u8>, &'static [u32]);
 
+/// Every call that takes a message and answers once or is refused, and what one hears of a message that is sound and brings no
+/// token, or asks for the health of a service that there is not.
+const CALLS: [(&str, &[u32]); 8] = [
+    (GET_CREDENTIALS, &[UNAUTHENTICATED]),
+    ("/cupbearer.v1.CredentialBroker/WatchCredentials", &[UNAUTHENTICATED]),
+    ("/cupbearer.v1.CredentialBroker/ExplainRole", &[UNAUTHENTICATED]),
+    ("/cupbearer.v1.CredentialBroker/OpenSession", &[UNAUTHENTICATED]),
+    ("/cupbearer.v1.CredentialBroker/UpdateSession", &[UNAUTHENTICATED]),
+    ("/cupbearer.v1.CredentialBroker/CloseSession", &[UNAUTHENTICATED]),
+    ("/grpc.health.v1.Health/Check", &[NOT_FOUND]),
+    ("/grpc.health.v1.Health/Watch", &[NOT_FOUND]),
+];
+
+/// The longest message.
+const MOST: usize = 32 * 1024;
+
 const INVALID: u32 = 3;
+const NOT_FOUND: u32 = 5;
 const TOO_LARGE: u32 = 8;
 const UNIMPLEMENTED: u32 = 12;
 const UNAUTHENTICATED: u32 = 16;
@@ -39,12 +56,7 @@ fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
 async fn a_message_is_bounded_and_plain() {
     let mut ground = Ground::new().await;
     let deflated = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0x63, 0x60, 0, 2, 0, 0];
-    let cases: Vec<Case> = vec![
-        (GET_CREDENTIALS, vec![], envelope(0, u32::MAX, b"xyz"), &[TOO_LARGE]),
-        (GET_CREDENTIALS, vec![], envelope(0, 1 << 31, b""), &[TOO_LARGE]),
-        (GET_CREDENTIALS, vec![], envelope(1, u32::MAX, b""), &[TOO_LARGE, INVALID, UNIMPLEMENTED]),
-        (GET_CREDENTIALS, vec![], enveloped(&vec![0; 4 << 20]), &[TOO_LARGE]),
-        (GET_CREDENTIALS, vec![], enveloped(&field(1, &vec![b'a'; 32 << 10])), &[TOO_LARGE]),
+    let mut cases: Vec<Case> = vec![
         (GET_CREDENTIALS, vec![("grpc-encoding", "gzip")], envelope(1, 16, &deflated), &[INVALID, UNIMPLEMENTED]),
         (GET_CREDENTIALS, vec![("grpc-encoding", "deflate")], envelope(1, 16, &deflated), &[INVALID, UNIMPLEMENTED]),
         (GET_CREDENTIALS, vec![("grpc-encoding", "zstd")], enveloped(&[]), &[INVALID, UNIMPLEMENTED]),
@@ -54,6 +66,18 @@ async fn a_message_is_bounded_and_plain() {
         (GET_CREDENTIALS, vec![], envelope(2, 0, b""), &[INVALID]),
         (GET_CREDENTIALS, vec![], envelope(255, 0, b""), &[INVALID]),
     ];
+    let [largest, larger] = [MOST, MOST + 1].map(|size| enveloped(&field(1, &vec![b'a'; size - 4])));
+    assert_eq!(largest.len(), 5 + MOST, "with a tag and three bytes of length");
+    for (path, sound) in CALLS {
+        cases.extend([
+            (path, vec![], envelope(0, u32::MAX, b"xyz"), &[TOO_LARGE][..]),
+            (path, vec![], envelope(0, 1 << 31, b""), &[TOO_LARGE]),
+            (path, vec![], envelope(1, u32::MAX, b""), &[TOO_LARGE, INVALID, UNIMPLEMENTED]),
+            (path, vec![], enveloped(&vec![0; 4 << 20]), &[TOO_LARGE]),
+            (path, vec![], larger.clone(), &[TOO_LARGE]),
+            (path, vec![], largest.clone(), sound),
+        ]);
+    }
     run(&mut ground, "A38", cases).await;
     ground.told("A38");
 }
@@ -64,12 +88,17 @@ async fn a_message_that_is_none_is_refused() {
     let mut groups = vec![0x7b; 5_000];
     groups.extend(vec![0x7c; 5_000]);
     let unknown: Vec<u8> = (0..1_500).flat_map(|_| field(15, b"unknown field")).collect();
+    let mut cases: Vec<Case> = Vec::new();
+    for (path, sound) in CALLS {
+        for message in
+            [field(1, &[0xff, 0xfe, 0xfd]), field(1, &[0xed, 0xa0, 0x80]), vec![0x0a], vec![0x0a, 0x05, b'a']]
+        {
+            cases.push((path, vec![], enveloped(&message), &[INVALID]));
+        }
+        cases.push((path, vec![], enveloped(&[field(1, b"a"), field(1, b"b")].concat()), sound));
+    }
     let malformed: Vec<Vec<u8>> = vec![
-        field(1, &[0xff, 0xfe, 0xfd]),
         field(2, &[0xc3, 0x28]),
-        field(1, &[0xed, 0xa0, 0x80]),
-        vec![0x0a],
-        vec![0x0a, 0x05, b'a'],
         vec![0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f],
         vec![0xff; 20],
         vec![0x08, 0xff],
@@ -84,12 +113,11 @@ async fn a_message_that_is_none_is_refused() {
         b"{\"profile\":\"default\"}".to_vec(),
         b"<html>".to_vec(),
     ];
-    let mut cases: Vec<Case> = Vec::new();
     for message in malformed {
         cases.push((GET_CREDENTIALS, vec![], enveloped(&message), &[INVALID]));
     }
     // Fields that are not ours are left alone, as protobuf has it; the last of two counts. What is missing is the token.
-    for message in [unknown, [field(1, b"a"), field(1, b"b")].concat(), Vec::new()] {
+    for message in [unknown, Vec::new()] {
         cases.push((GET_CREDENTIALS, vec![], enveloped(&message), &[UNAUTHENTICATED]));
     }
     for body in [

@@ -12,6 +12,7 @@ mod heads;
 mod messages;
 mod paths;
 mod pools;
+mod readings;
 mod slow;
 mod surroundings;
 mod table;

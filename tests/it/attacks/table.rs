@@ -46,7 +46,7 @@ const ROWS: [(&str, &str, &str); 65] = [
         "a_token_counts_in_one_place_and_one_form",
     ),
     ("A28 odd paths", "tests/it/attacks/paths.rs", "a_path_is_one_of_ours_or_none"),
-    ("A29 two readings of one request", "tests/it/attacks/heads.rs", "no_request_has_two_readings"),
+    ("A29 two readings of one request", "tests/it/attacks/readings.rs", "no_request_has_two_readings"),
     ("A30 too much", "tests/it/attacks/heads.rs", "what_is_too_much_is_cut_off"),
     ("A31 answers of others", "tests/it/attacks/crossed.rs", "a_hundred_thousand_answers_and_each_is_its_askers_own"),
     ("A32 caches between", "tests/it/attacks/heads.rs", "an_answer_is_whole_whatever_is_asked_of_it"),

@@ -23,7 +23,13 @@ pub const END_HEADERS: u8 = 4;
 
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// What a server says when it has had enough.
+/// What a server says who is left.
+pub const NO_ERROR: u32 = 0;
+
+/// What it says when a rule was broken.
+pub const PROTOCOL_ERROR: u32 = 1;
+
+/// What it says when it has had enough.
 pub const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// How long a server that is attacked may take to end it.
@@ -69,6 +75,29 @@ pub fn number(bytes: &mut Vec<u8>, bits: u32, first: u8, mut number: usize) {
     bytes.push(u8::try_from(number).unwrap());
 }
 
+/// Digits as Huffman's code has them (RFC 7541 appendix B), with their length before them.
+pub fn digits(number: u32) -> Vec<u8> {
+    let codes = number.to_string().into_bytes();
+    let codes = codes.iter().map(|digit| match u32::from(digit - b'0') {
+        few @ 0..=2 => (few, 5),
+        many => (0b01_0110 + many, 6),
+    });
+    let (bits, length) = codes.fold((0, 0), |(bits, length), (code, more)| ((bits << more) | code, length + more));
+    // The end is filled with ones.
+    let bytes = (length + 7) / 8;
+    let free = 8 * bytes - length;
+    let bits = (bits << free) | ((1 << free) - 1);
+    let text = u32::to_be_bytes(bits).into_iter().skip(4 - bytes);
+    [0x80 | u8::try_from(bytes).unwrap()].into_iter().chain(text).collect()
+}
+
+/// The gRPC status in the first block of fields of a connection, where it is spelt out.
+pub fn grpc_status(head: &[u8]) -> Option<u32> {
+    const NAME: &[u8] = &[0x88, 0x9a, 0xca, 0xc8, 0xb2, 0x12, 0x34, 0xda, 0x8f];
+    let value = head.windows(NAME.len()).position(|name| name == NAME)? + NAME.len();
+    (0..=16).find(|status| head[value..].starts_with(&digits(*status)))
+}
+
 /// The fields of a call, and whatever more.
 pub fn call(address: SocketAddr, more: &[(&str, &str)]) -> Vec<u8> {
     let authority = address.to_string();
@@ -95,6 +124,8 @@ pub struct Ended {
     pub resets: Vec<(u32, u32)>,
     /// The blocks of fields that it answered with.
     pub heads: Vec<Vec<u8>>,
+    /// Bytes of the messages that it answered with.
+    pub data: usize,
     pub took: Duration,
     /// Rounds of the flood that were sent.
     pub rounds: usize,
@@ -107,6 +138,7 @@ impl Ended {
             GOAWAY => self.goaway = self.goaway.or(code(4)),
             RST_STREAM => self.resets.extend(code(0).map(|code| (stream, code))),
             HEADERS => self.heads.push(payload.to_vec()),
+            DATA => self.data += payload.len(),
             _ => {}
         }
     }

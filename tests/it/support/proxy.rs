@@ -139,6 +139,11 @@ impl Proxy {
         self.shared.calls.lock().unwrap().most_under_way
     }
 
+    /// The calls that are under way now.
+    pub fn under_way(&self) -> usize {
+        self.shared.calls.lock().unwrap().under_way
+    }
+
     /// From now on `operation` misbehaves; `*` means every one.
     pub fn bend(&self, operation: &str, fault: Fault) {
         self.bend_some(operation, Rate::Always, vec![fault]);
