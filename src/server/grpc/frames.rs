@@ -35,6 +35,12 @@ const PER_RESET: u32 = PER_REQUEST + 1;
 const HASTE: u32 = SPARE - 100;
 const PAUSE: Duration = Duration::from_millis(3);
 
+/// The pause for each CONTINUATION but a request's first, with which the longest head is whole. h2 bears a handful.
+const CONTINUED: Duration = Duration::from_millis(100);
+
+/// The longest: an answer to a keep-alive may be behind it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
 /// What is read at once, since h2 takes all frames that it has in one go: a request with its token, or a hundred small frames.
 const PIECE: usize = 1024;
 
@@ -48,6 +54,7 @@ const HEADER: usize = 9;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
+const CONTINUATION: u8 = 9;
 
 /// GOAWAY with ENHANCE_YOUR_CALM (RFC 9113 sections 6.8 and 7). Any request may have been heard, and none is to be sent again
 /// unseen.
@@ -77,9 +84,12 @@ struct Count {
     spare: u32,
     /// Time has paid until then.
     paid: Instant,
-    /// Since the connection began: requests, and frames that ask for nothing.
+    /// Since the connection began.
     requests: usize,
-    others: u32,
+    /// Of the request that came last.
+    continued: u32,
+    /// What is due before the next piece.
+    pause: Duration,
 }
 
 impl<S> Frames<S> {
@@ -91,7 +101,8 @@ impl<S> Frames<S> {
             spare: SPARE,
             paid: Instant::now(),
             requests: 0,
-            others: 0,
+            continued: 0,
+            pause: Duration::ZERO,
         };
         Self { stream, preface: PREFACE, count, pause: None, flooded: false }
     }
@@ -133,7 +144,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Frames<S> {
             ready!(pause.as_mut().poll(context));
             self.pause = None;
         }
-        let (requests, others) = (self.count.requests, self.count.others);
+        let requests = self.count.requests;
         let mut part = ReadBuf::new(into.initialize_unfilled_to(PIECE.min(into.remaining())));
         ready!(Pin::new(&mut self.stream).poll_read(context, &mut part))?;
         self.count.pay_for_time(Instant::now());
@@ -141,9 +152,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Frames<S> {
         let read = part.filled().len();
         into.advance(read);
         pay(OPERATIONS_A_REQUEST * (self.count.requests - requests), context);
-        let others = self.count.others.wrapping_sub(others);
-        if self.count.spare < HASTE && others > 0 {
-            self.pause = Some(Box::pin(tokio::time::sleep(PAUSE * others)));
+        let pause = std::mem::take(&mut self.count.pause).min(LONGEST_PAUSE);
+        if !pause.is_zero() {
+            self.pause = Some(Box::pin(tokio::time::sleep(pause)));
         }
         Poll::Ready((!self.flooded).then_some(()).ok_or_else(|| io::ErrorKind::InvalidData.into()))
     }
@@ -211,15 +222,21 @@ impl Count {
             HEADERS => {
                 self.spare = (self.spare + PER_REQUEST).min(SPARE);
                 self.requests += 1;
+                self.continued = 0;
             }
             DATA if self.payload > 0 => {}
-            _ => match self.spare.checked_sub(if kind == RST_STREAM { PER_RESET } else { 1 }) {
-                Some(spare) => {
-                    self.spare = spare;
-                    self.others = self.others.wrapping_add(1);
+            _ => {
+                let Some(spare) = self.spare.checked_sub(if kind == RST_STREAM { PER_RESET } else { 1 }) else {
+                    return false;
+                };
+                self.spare = spare;
+                self.continued += u32::from(kind == CONTINUATION);
+                if kind == CONTINUATION && self.continued > 1 {
+                    self.pause += CONTINUED;
+                } else if spare < HASTE {
+                    self.pause += PAUSE;
                 }
-                None => return false,
-            },
+            }
         }
         true
     }
@@ -286,6 +303,9 @@ mod tests {
             (ended, began.elapsed())
         };
         assert_eq!(took(call.repeat(1_000)).await, (true, Duration::ZERO));
+        let head = |frames| [frame(HEADERS, 16_000), frame(CONTINUATION, 16_000).repeat(frames)].concat();
+        assert_eq!(took(head(1)).await, (true, Duration::ZERO), "a head that is longer than a frame may be");
+        assert_eq!(took(head(5)).await, (true, CONTINUED * 4));
         let (ended, pings) = took(frame(PING, 8).repeat(5_000)).await;
         assert!(!ended && pings >= PAUSE * (HASTE - 100) && pings <= PAUSE * SPARE, "{pings:?}");
         let (asked, given_up) = (frame(HEADERS, 50).repeat(64), frame(RST_STREAM, 4).repeat(64));

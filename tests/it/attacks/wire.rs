@@ -84,7 +84,7 @@ pub fn digits(number: u32) -> Vec<u8> {
     });
     let (bits, length) = codes.fold((0, 0), |(bits, length), (code, more)| ((bits << more) | code, length + more));
     // The end is filled with ones.
-    let bytes = (length + 7) / 8;
+    let bytes = length.div_ceil(8);
     let free = 8 * bytes - length;
     let bits = (bits << free) | ((1 << free) - 1);
     let text = u32::to_be_bytes(bits).into_iter().skip(4 - bytes);
