@@ -1,16 +1,21 @@
 //! The verifying function before vectors that we did not choose: Wycheproof's for JSON Web Signatures, where they are at
 //! hand, and mutations of a sound token before another library.
 
+use std::cell::Cell;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
+use url::Url;
 
-use super::{document, raw};
-use crate::auth::{Rejection, jwks, token};
+use super::{CLIENT, ISSUER, document, payload, raw};
+use crate::auth::{Config, Rejection, UserPool, jwks, read_unverified, token};
+use crate::clock::{Clock, Moment, epoch_seconds};
 
 /// Where the file `json_web_signature_test.json` is. Without it, the vectors are not at hand.
 const PLACE: &str = "CUPBEARER_WYCHEPROOF";
@@ -125,4 +130,130 @@ fn no_header_and_no_payload_is_accepted_that_the_library_refuses() {
         }
     }
     assert_eq!(accepted, 3);
+}
+
+/// Which tokens are taken.
+static CONFIG: LazyLock<Config> = LazyLock::new(|| {
+    let pool = UserPool {
+        id: "us-east-1_AbCdEf123".into(),
+        client_ids: vec![CLIENT.into()],
+        issuers: vec![ISSUER.into()],
+        jwks_url: Url::parse("https://keys.invalid/").unwrap(),
+    };
+    let verdicts = NonZeroUsize::MIN;
+    Config { user_pools: vec![pool], token_bytes: 16_384, access_tokens: false, verdicts }
+});
+
+/// Whether we accept `token` at `now`, with all its claims.
+fn we_trust(token: &str, now: Moment) -> bool {
+    accepts(token, &DOCUMENT) && read_unverified(token, &CONFIG, now).is_ok()
+}
+
+/// Why `jsonwebtoken` refuses `token` now, if it does: it has one leeway for all times, of which we give `exp` none and the
+/// others five minutes.
+fn the_library_mistrusts(token: &str) -> Option<jsonwebtoken::errors::Error> {
+    let mut rules = Validation::new(Algorithm::RS256);
+    rules.set_audience(&[CLIENT]);
+    rules.set_issuer(&[ISSUER]);
+    rules.set_required_spec_claims(&["exp", "iss", "aud"]);
+    rules.leeway = 0;
+    let mut early = rules.clone();
+    (early.validate_exp, early.validate_nbf, early.leeway) = (false, true, 300);
+    decode::<Value>(token, &KEY, &rules).and_then(|_| decode::<Value>(token, &KEY, &early)).err()
+}
+
+/// A time: none, one of any type, or so many seconds from now, about where something changes.
+#[derive(Clone, Debug)]
+enum Time {
+    Absent,
+    Is(Value),
+    In(i64),
+    TextIn(i64),
+    FloatIn(f64),
+}
+
+impl Time {
+    fn claim(&self, now: i64) -> Option<Value> {
+        match self {
+            Self::Absent => None,
+            Self::Is(value) => Some(value.clone()),
+            Self::In(seconds) => Some(json!(now + seconds)),
+            Self::TextIn(seconds) => Some(json!((now + seconds).to_string())),
+            #[expect(clippy::cast_precision_loss, reason = "seconds of this century")]
+            Self::FloatIn(seconds) => Some(json!(now as f64 + seconds)),
+        }
+    }
+}
+
+/// Times of which those in `sound` are as frequent as all others.
+fn time(sound: std::ops::Range<i64>) -> impl Strategy<Value = Time> {
+    let near = vec![-302, -300, -298, -2, 0, 2, 298, 300, 302];
+    let odd = [json!(null), json!(true), json!("never"), json!([]), json!({}), json!(-1), json!(0), json!(u64::MAX)];
+    prop_oneof![
+        12 => sound.prop_map(Time::In),
+        6 => (proptest::sample::select(near), -2..3_i64).prop_map(|(near, by)| Time::In(near + by)),
+        2 => proptest::sample::select(odd.to_vec()).prop_map(Time::Is),
+        1 => any::<u64>().prop_map(|seconds| Time::Is(json!(seconds))),
+        1 => (-400..4_000_i64).prop_map(Time::TextIn),
+        1 => (-400.0..4_000.0).prop_map(Time::FloatIn),
+        1 => Just(Time::Absent),
+    ]
+}
+
+/// `sound`, or as often something else, or nothing.
+fn text(sound: &'static str, others: &[Value]) -> impl Strategy<Value = Option<Value>> + use<> {
+    let shapes = [json!([sound]), json!([sound, "another"]), json!([]), json!(7), json!(null), json!({}), json!("")];
+    let others = [&shapes, others].concat();
+    prop_oneof![
+        6 => Just(Some(json!(sound))),
+        2 => proptest::sample::select(others).prop_map(Some),
+        1 => Just(None),
+    ]
+}
+
+/// Signed anew each time. What we accept, the library accepts, whenever between two looks at the clock it looks; and what it
+/// does not judge is as it has to be.
+#[test]
+fn no_claims_are_accepted_that_the_library_refuses() {
+    let times = (time(1..4_000), time(-4_000..300), prop_oneof![3 => Just(Time::Absent), 2 => time(-4_000..300)]);
+    let texts = (
+        text(ISSUER, &[json!(format!("{ISSUER}/")), json!("https://another")]),
+        text(CLIENT, &[json!("another")]),
+        text("id", &[json!("access"), json!("ID")]),
+        text("6f0c1e2a", &[]),
+    );
+    let (clock, accepted) = (Clock::system(), Cell::new(0));
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1_000) };
+    let done = TestRunner::new(config).run(&(times, texts), |((exp, iat, nbf), (iss, aud, token_use, sub))| {
+        let before = clock.now();
+        let now = i64::try_from(epoch_seconds(before.wall)).unwrap();
+        let changed = [
+            ("exp", exp.claim(now)),
+            ("iat", iat.claim(now)),
+            ("nbf", nbf.claim(now)),
+            ("iss", iss),
+            ("aud", aud),
+            ("token_use", token_use),
+            ("sub", sub),
+        ];
+        let mut claims = payload();
+        for (name, value) in changed {
+            match value {
+                Some(value) => claims[name] = value,
+                None => drop(claims.as_object_mut().unwrap().remove(name)),
+            }
+        }
+        let token = raw(r#"{"alg":"RS256","kid":"one"}"#, &claims.to_string());
+        let refused = the_library_mistrusts(&token);
+        if we_trust(&token, before) && we_trust(&token, clock.now()) {
+            prop_assert!(refused.is_none(), "{:?}: {}", refused, claims);
+            prop_assert_eq!(&claims["token_use"], "id");
+            prop_assert!(claims["iat"].as_i64().unwrap() <= now + 301, "{}", claims);
+            prop_assert!(claims["sub"].as_str().is_some_and(|sub| !sub.is_empty()), "{}", claims);
+            accepted.set(accepted.get() + 1);
+        }
+        Ok(())
+    });
+    done.unwrap_or_else(|failure| panic!("{failure}"));
+    assert!(accepted.get() > 10, "{} were accepted: nothing was compared", accepted.get());
 }

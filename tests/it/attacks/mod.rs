@@ -11,6 +11,7 @@ mod frames;
 mod heads;
 mod messages;
 mod paths;
+mod peers;
 mod pools;
 mod readings;
 mod slow;
@@ -28,9 +29,9 @@ use crate::support::proxy::Proxy;
 use crate::support::scene::{Scene, token};
 use crate::support::settings::Settings;
 
-/// How much more memory an attack may leave behind: more than what the allocator keeps of thousands of answers at once, far
-/// less than a leak.
-const LEFT_BEHIND_KIB: u64 = 48 * 1024;
+/// How much more memory an attack may leave behind, unless it says otherwise: more than what the allocator keeps of thousands
+/// of answers at once, less than what the program has at rest.
+const LEFT_BEHIND_KIB: u64 = 16 * 1024;
 
 /// The longest that memory may take to come back.
 const COMES_BACK: Duration = Duration::from_secs(20);
@@ -80,6 +81,7 @@ impl Ground {
         assert_eq!(self.scene.proxy.calls_to_aws() - self.calls, calls, "{row}: calls to AWS");
         self.is_served(row).await;
         assert_eq!(self.scene.metric("cupbearer_panics_total").await, 0.0, "{row}: {}", self.scene.daemon.log());
+        println!("MEM {row}: {} -> {}", self.memory_kib, self.scene.daemon.memory_kib("VmRSS"));
         let started = Instant::now();
         while self.scene.daemon.memory_kib("VmRSS") > self.memory_kib + LEFT_BEHIND_KIB {
             let now = self.scene.daemon.memory_kib("VmRSS");
