@@ -81,7 +81,6 @@ impl Ground {
         assert_eq!(self.scene.proxy.calls_to_aws() - self.calls, calls, "{row}: calls to AWS");
         self.is_served(row).await;
         assert_eq!(self.scene.metric("cupbearer_panics_total").await, 0.0, "{row}: {}", self.scene.daemon.log());
-        println!("MEM {row}: {} -> {}", self.memory_kib, self.scene.daemon.memory_kib("VmRSS"));
         let started = Instant::now();
         while self.scene.daemon.memory_kib("VmRSS") > self.memory_kib + LEFT_BEHIND_KIB {
             let now = self.scene.daemon.memory_kib("VmRSS");

@@ -82,7 +82,8 @@ pub fn digits(number: u32) -> Vec<u8> {
         few @ 0..=2 => (few, 5),
         many => (0b01_0110 + many, 6),
     });
-    let (bits, length) = codes.fold((0, 0_usize), |(bits, length), (code, more)| ((bits << more) | code, length + more));
+    let (bits, length) =
+        codes.fold((0, 0_usize), |(bits, length), (code, more)| ((bits << more) | code, length + more));
     // The end is filled with ones.
     let bytes = length.div_ceil(8);
     let free = 8 * bytes - length;
