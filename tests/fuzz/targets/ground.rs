@@ -15,6 +15,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use cupbearer::auth::{Config, UserPool};
+use cupbearer::clock::rfc3339;
 use cupbearer::{app, config};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -32,6 +33,10 @@ pub const ISSUER: &str = "https://cognito-idp.us-east-1.amazonaws.com/us-east-1_
 pub const CLIENT: &str = "1fuzz23456789";
 pub const KID: &str = "fuzz";
 pub const IDENTITY: &str = "us-east-1:11111111-2222-3333-4444-555555555555";
+pub const OPEN_ID_TOKEN: &str = "an-open-id-token-that-is-not-told";
+
+/// Every operation of STS, by this name.
+pub const STS: &str = "sts";
 
 /// The key of this run. No token of it outlives the run.
 pub static KEY: LazyLock<Key> = LazyLock::new(Key::generate);
@@ -151,7 +156,7 @@ async fn answer(answers: &Answers, request: Request<Incoming>) -> Response<Full<
     let operation = match target.rsplit_once('.') {
         Some((_, operation)) => operation.to_owned(),
         None if body.is_empty() => "jwks".to_owned(),
-        None => "sts".to_owned(),
+        None => STS.to_owned(),
     };
     let told = answers.lock().unwrap().iter().find(|(name, ..)| *name == operation).cloned();
     let (status, body) = told.map_or_else(|| (200, well(&operation)), |(_, status, body)| (status, body));
@@ -164,15 +169,28 @@ async fn answer(answers: &Answers, request: Request<Incoming>) -> Response<Full<
 
 fn well(operation: &str) -> Vec<u8> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let in_an_hour = SystemTime::now() + Duration::from_secs(3_600);
     let body = match operation {
         "jwks" => return KEY.document().into_bytes(),
+        STS => return assumed(in_an_hour).into_bytes(),
         "GetId" => json!({"IdentityId": IDENTITY}),
-        "GetOpenIdToken" => json!({"IdentityId": IDENTITY, "Token": "token"}),
+        "GetOpenIdToken" => json!({"IdentityId": IDENTITY, "Token": OPEN_ID_TOKEN}),
         "GetCredentialsForIdentity" => json!({"IdentityId": IDENTITY, "Credentials": {
             "AccessKeyId": "ASIAFUZZ", "SecretKey": "secret", "SessionToken": "session", "Expiration": now + 3_600}}),
         _ => json!({}),
     };
     body.to_string().into_bytes()
+}
+
+/// AssumeRoleWithWebIdentity's answer.
+fn assumed(expires: SystemTime) -> String {
+    format!(
+        "<AssumeRoleWithWebIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
+         <AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>ASIAFUZZ</AccessKeyId>\
+         <SecretAccessKey>secret</SecretAccessKey><SessionToken>session</SessionToken><Expiration>{}</Expiration>\
+         </Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>",
+        rfc3339(expires)
+    )
 }
 
 /// The configuration of the program under test, before this AWS.

@@ -1,22 +1,35 @@
-//! Replies of AWS: the first byte says to which call and with which status, the rest is the body. `$E` in it is an
-//! expiration, in an hour.
+//! Replies of AWS: the first byte says to which call of which flow and with which status, the rest is the body. `$E` in it is
+//! an expiration, in an hour; `$D` is the same as STS writes it.
 
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use cupbearer::chance::Chance;
-use cupbearer::clock::Clock;
+use cupbearer::clock::{Clock, rfc3339};
 use cupbearer::config;
 use cupbearer::metrics::Metrics;
+use cupbearer::model::RoleArn;
 use cupbearer::secret::CupToken;
 use cupbearer::upstream::{Aws, Budget, Exchange, Flow, Identities, Order, Target};
 use tokio::runtime::Runtime;
 
 use super::authorization::replaced;
-use super::ground::{self, IDENTITY, ISSUER, runtime};
+use super::ground::{self, IDENTITY, ISSUER, OPEN_ID_TOKEN, STS, runtime};
 
+/// Bits 0 to 2.
 const STATUSES: [u16; 8] = [200, 200, 200, 200, 400, 403, 429, 500];
+
+/// Bits 3 and 4. The other calls of the flow are answered well.
+const CALLS: [(Flow, &str); 4] = [
+    (Flow::Enhanced, "GetCredentialsForIdentity"),
+    (Flow::Enhanced, "GetId"),
+    (Flow::Basic, STS),
+    (Flow::Basic, "GetOpenIdToken"),
+];
+
+/// So that no call waits for another one.
+const PLENTY: &str = "get_open_id_token_per_second = 10_000\nassume_role_per_second = 10_000\n";
 
 /// One way to AWS after the other: one that AWS failed rests for a while.
 struct Way {
@@ -41,8 +54,9 @@ impl Way {
         if let Some(way) = self.way.borrow().as_ref() {
             return Arc::clone(way);
         }
-        let config = config::parse("fuzz.toml", &ground::settings(self.aws.address), &|_| None);
-        let config = config.unwrap_or_else(|faults| panic!("{faults}")).upstream;
+        let config = config::parse("fuzz.toml", &(ground::settings(self.aws.address) + PLENTY), &|_| None);
+        let mut config = config.unwrap_or_else(|faults| panic!("{faults}")).upstream;
+        config.sts_regions = config.pool_regions.clone();
         let (clock, known) = (Clock::system(), Arc::new(Identities::in_memory()));
         let budget = Arc::new(Budget::new(config.rates, clock.clone(), Chance::seeded(1)));
         let way = Arc::new(Aws::new(&config, None, known, budget, clock, Arc::clone(&self.metrics)).await);
@@ -60,11 +74,12 @@ fn judge(way: &Way, kind: u8, body: &[u8]) {
     let in_an_hour = SystemTime::now() + Duration::from_secs(3_600);
     let seconds = in_an_hour.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs().to_string();
     let body = replaced(body, b"$E", seconds.as_bytes());
-    let operation = if kind & 8 == 0 { "GetCredentialsForIdentity" } else { "GetId" };
+    let body = replaced(&body, b"$D", rfc3339(in_an_hour).as_bytes());
+    let (flow, operation) = CALLS[usize::from(kind >> 3 & 3)];
     way.aws.is_well();
     way.aws.says(operation, STATUSES[usize::from(kind & 7)], &body);
     let target = Target {
-        flow: Flow::Enhanced,
+        flow,
         identity_pool_id: "us-east-1:99999999-2222-3333-4444-555555555555".into(),
         logins_key: None,
         region: "us-east-1".into(),
@@ -77,7 +92,7 @@ fn judge(way: &Way, kind: u8, body: &[u8]) {
         // Another one each time, so that GetId is asked.
         subject: format!("{:?}", SystemTime::now()).into(),
         token: Some(CupToken::new("a-login-that-is-not-told")),
-        role: None,
+        role: (flow == Flow::Basic).then(|| RoleArn::new("arn:aws:iam::111122223333:role/fuzz")),
         session: Arc::default(),
     };
     let done = way.runtime.block_on(async { way.way().await.exchange(&order).await });
@@ -92,6 +107,7 @@ fn judge(way: &Way, kind: u8, body: &[u8]) {
         }
         Err(failure) => {
             assert!(!failure.to_string().contains("a-login-that-is-not-told"), "{failure}");
+            assert!(!failure.to_string().contains(OPEN_ID_TOKEN), "{failure}");
             assert!(failure.message.len() <= 4_096 && !failure.message.contains('\n'), "{failure:?}");
             way.way.take();
         }
