@@ -71,7 +71,7 @@ impl Honest {
 }
 
 /// What an honest caller sees while `attack` goes on, as a ratio to what it saw just before.
-async fn noticed<T>(ground: &Ground, name: &str, attack: impl Future<Output = T>) -> T {
+pub(super) async fn noticed<T>(ground: &Ground, name: &str, attack: impl Future<Output = T>) -> T {
     let honest = Honest::start(ground.scene.http, &ground.good);
     tokio::time::sleep(WHILE).await;
     let (healthy, _) = honest.end().await;
@@ -91,7 +91,7 @@ async fn noticed<T>(ground: &Ground, name: &str, attack: impl Future<Output = T>
 }
 
 /// At this pace, for as long as a flood lasts.
-async fn paced(per_second: u32, mut act: impl AsyncFnMut(u32)) {
+pub(super) async fn paced(per_second: u32, mut act: impl AsyncFnMut(u32)) {
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / per_second);
     let (began, mut number) = (Instant::now(), 0);
     while began.elapsed() < WHILE {
@@ -194,7 +194,8 @@ async fn unknown_keys_by_the_thousand_fetch_next_to_nothing() {
                     .ask("/v1/credentials", &badly_signed(good, &format!("nobody-{part}-{number}"), number))
                     .await
                     .unwrap();
-                assert!(matches!(reply.status, 401 | 429 | 503), "A6: {reply:?}");
+                // Never 503: the key set is at hand, and fewer wait for it than may.
+                assert!(matches!(reply.status, 401 | 429), "A6: {reply:?}");
                 sent.fetch_add(1, Ordering::Relaxed);
             })
             .await;
@@ -300,12 +301,20 @@ async fn a_tenant_that_asks_too_much_is_limited_and_nobody_else() {
     );
     println!("A49: of {} asks of others, and of the tenant's hits, {share:.2} % served", served + failed);
     assert_eq!(failed, 0, "A49: {share} % of the others");
-    assert!(heard.get(&8).is_some_and(|limited| *limited > 0), "A49: {heard:?}");
-    let granted = heard.get(&0).copied().unwrap_or(0);
-    assert!(granted <= 100 + 10 * 60, "A49: {granted} exchanges for one tenant");
+    let asked = asked.load(Ordering::Relaxed);
+    let limited = heard.get(&8).copied().unwrap_or(0);
+    assert!(limited > 0, "A49: {heard:?}");
+    let begun = asked - limited;
+    assert!(begun <= 100 + 10 * 60, "A49: {begun} exchanges for one tenant");
+    // Of three asks of others one was for something new.
+    assert!(
+        exchanged <= begun + served / 3,
+        "A49: {exchanged} exchanges, {begun} for the tenant and {} others",
+        served / 3
+    );
     assert!(ground.scene.metric("cupbearer_requests_total{listener=\"grpc\",outcome=\"limited\"}").await > 0.0);
-    let calls = ground.scene.proxy.calls_to_aws() - ground.calls;
-    ground.after_calls("A49", asked.load(Ordering::Relaxed), calls).await;
+    // Beside them the tenant's own credentials, by two calls, and the broker's.
+    ground.after_calls("A49", asked, exchanged + 3).await;
 }
 
 /// Whatever is thrown at the doors, hits are served; by how much later is printed.

@@ -159,6 +159,12 @@ fn of_claims(forge: &Forge) -> Vec<Row> {
     }));
     let past = claims()["iat"].as_u64().unwrap() - 10;
     mistyped.extend([forge.claiming("exp", json!(past)), forge.claiming("exp", json!(0))]);
+    // There, and nothing: to be taken for absent would be to be taken.
+    mistyped.extend(["exp", "iat", "nbf", "token_use", "iss", "aud", "sub"].map(|name| {
+        let mut claims = claims();
+        claims[name] = Value::Null;
+        forge.raw(&head, &claims.to_string())
+    }));
     vec![("A10", twice), ("A11", mistyped)]
 }
 
