@@ -82,9 +82,10 @@ pub fn digits(number: u32) -> Vec<u8> {
         few @ 0..=2 => (few, 5),
         many => (0b01_0110 + many, 6),
     });
-    let (bits, length) = codes.fold((0, 0), |(bits, length), (code, more)| ((bits << more) | code, length + more));
+    let (bits, length) =
+        codes.fold((0, 0_usize), |(bits, length), (code, more)| ((bits << more) | code, length + more));
     // The end is filled with ones.
-    let bytes = (length + 7) / 8;
+    let bytes = length.div_ceil(8);
     let free = 8 * bytes - length;
     let bits = (bits << free) | ((1 << free) - 1);
     let text = u32::to_be_bytes(bits).into_iter().skip(4 - bytes);
