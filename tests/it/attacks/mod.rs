@@ -34,7 +34,7 @@ use crate::support::settings::Settings;
 const LEFT_BEHIND_KIB: u64 = 16 * 1024;
 
 /// Rows that may leave more: hundreds of connections that are open at once, of whose pieces the allocator keeps a part.
-const LEAVES_MORE_KIB: [(&str, u64); 1] = [("A39", 48 * 1024)];
+const LEAVES_MORE_KIB: [(&str, u64); 1] = [("A39", 64 * 1024)];
 
 /// The longest that memory may take to come back.
 const COMES_BACK: Duration = Duration::from_secs(20);
