@@ -84,7 +84,7 @@ async fn judge(count: usize, most: f64) {
 fn asked(admin: SocketAddr, count: usize) -> [Vec<Duration>; 2] {
     let almost = format!("{}X", &ADMIN_TOKEN[..ADMIN_TOKEN.len() - 1]);
     let asks = [almost, "X".repeat(ADMIN_TOKEN.len())].map(|token| {
-        format!("POST /purge HTTP/1.1\r\nHost: {admin}\r\nAuthorization: {token}\r\nContent-Length: 2\r\n\r\n{{}}")
+        format!("POST /purge HTTP/1.1\r\nHost: {admin}\r\nAuthorization: {token}\r\nContent-Length: 0\r\n\r\n")
     });
     let mut stream = TcpStream::connect(admin).unwrap();
     stream.set_nodelay(true).unwrap();
