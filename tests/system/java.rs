@@ -7,7 +7,7 @@ use crate::support::example::{Stage, file};
 use crate::tool;
 
 const INSTALL: &str = "apt-get install openjdk-17-jdk-headless protobuf-compiler protobuf-compiler-grpc-java-plugin \
-    libgrpc-java libprotobuf-java libnetty-java libguava-java libjsr305-java libperfmark-java \
+    libgrpc-java libprotobuf-dev libprotobuf-java libnetty-java libguava-java libjsr305-java libperfmark-java \
     libgeronimo-annotation-1.3-spec-java";
 
 /// What grpc-netty-shaded, grpc-stub and grpc-protobuf are in Debian.
